@@ -47,7 +47,9 @@ def datatype_of(dtype: np.dtype[np.generic]) -> str:
     try:
         return _NAMES[dtype.newbyteorder("=")]
     except KeyError:
-        raise ArtifactInvalid(f"dtype {dtype}: it has no name in the protocol; use one of {', '.join(DATATYPES)}") from None
+        raise ArtifactInvalid(
+            f"dtype {dtype}: it has no name in the protocol; use one of {', '.join(DATATYPES)}"
+        ) from None
 
 
 def itemsize_of(datatype: str) -> int | None:

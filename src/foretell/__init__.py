@@ -1,0 +1,1 @@
+"""Foretell: give it a trained model and new data, it gives predictions."""

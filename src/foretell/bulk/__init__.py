@@ -1,0 +1,1 @@
+"""Predict files: read, prepare, run, write."""

@@ -1,0 +1,1 @@
+"""Turn data into predictions inside one process. Knows nothing of serving."""

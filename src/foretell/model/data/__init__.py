@@ -1,0 +1,1 @@
+"""How a new input becomes the tensors of a signature."""

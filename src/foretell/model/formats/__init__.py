@@ -1,0 +1,1 @@
+"""Families of trained models, one a file: artifact -> (signature, task, runners)."""
