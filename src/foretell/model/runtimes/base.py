@@ -60,6 +60,11 @@ class Runner:
     """Used for calls of at least this many rows, unless a later runner claims them."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the runtime needs besides the file; plain values that fit in TOML."""
+    trusted: bool = False
+    """Its file may run code when opened, and the user said that it may (`trust=True`).
+
+    Set only by code that was given `trust`; never read from a file. `estimator` refuses to open without it.
+    """
 
 
 def open_runtime(runner: Runner, signature: Signature, threads: int = 1) -> Runtime:
