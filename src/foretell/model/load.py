@@ -1,0 +1,103 @@
+"""From a path to a loaded model: judge the file, open it by its format, replay its golden examples."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from foretell.errors import InternalError, ProofFailed
+from foretell.model.artifact import Artifact, judge
+from foretell.model.bundle import Bundle, Golden, read_bundle
+from foretell.model.formats import catboost, lightgbm, onnx, sklearn, xgboost
+from foretell.model.formats.base import Answers, Opened
+from foretell.model.model import Model
+from foretell.model.proof import Tolerance, compare
+from foretell.model.tasks.predictions import Predictions
+from foretell.signature import Signature
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["answers_of", "load", "open_artifact", "replay"]
+
+
+def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -> Model:
+    """Load a trained model: a bundle, a folder holding one artifact, or an artifact.
+
+    Args:
+        path: `ames/`, `xgb.json`, `model.onnx`, `ames.joblib` ...
+        trust: Whether to open a file that may run code. It is opened in a boxed-in child process.
+        threads: Processors a call of many rows may use; None: all that this process has.
+
+    Raises:
+        ConfigError: Nothing is there.
+        ArtifactInvalid: Damaged, or not a model.
+        ArtifactUntrusted: It may run code, and `trust` is not given.
+        RuntimeMissing: A library is not installed; the message has the pip line.
+        ProofFailed: A bundle's golden examples no longer get their answers.
+    """
+    artifact = judge(Path(path))
+    if artifact.format == "bundle":
+        bundle = read_bundle(artifact.path, trust=trust)
+        model = Model(bundle.opened, name=bundle.name, threads=threads)
+        replay(model, bundle)
+        return model
+    opened = open_artifact(artifact, trust=trust)
+    if opened.reference is not None:
+        opened.reference.close()
+    return Model(opened, name=artifact.path.stem, threads=threads)
+
+
+def open_artifact(artifact: Artifact, *, trust: bool = False, sample: pa.Table | None = None) -> Opened:
+    """Open a bare artifact by its format. The caller closes `reference`."""
+    name = artifact.path.name
+    if artifact.format in ("pickle", "skops"):
+        return sklearn.open_model(artifact.path, trust=trust, sample=sample)
+    if artifact.format == "onnx":
+        return onnx.open_model(name, artifact.content, artifact.path.parent)
+    by_format = {"xgboost": xgboost, "lightgbm": lightgbm, "catboost": catboost}
+    if artifact.format not in by_format:
+        raise InternalError(f'"{name}": format "{artifact.format}" has no opener. This is a bug.')
+    return by_format[artifact.format].open_model(name, artifact.content)
+
+
+def answers_of(predictions: Predictions) -> Answers:
+    """Return predictions in the form that a proof compares."""
+    return Answers(np.asarray(predictions.values), predictions.probabilities)
+
+
+def replay(model: Model, bundle: Bundle) -> None:
+    """Check that a model gives its bundle's golden examples their answers.
+
+    Raises:
+        ProofFailed: One differs by more than the bundle's tolerance; nothing is served then.
+    """
+    if not bundle.golden.rows:
+        return
+    expected = _golden_answers(bundle.golden)
+    found = answers_of(model.predict(golden_columns(model.signature, bundle.golden.rows)))
+    result = compare(expected, found, Tolerance(bundle.tolerance, 0.0), labels=bool(model.task_reader.classes))
+    if not result.holds:
+        raise ProofFailed(
+            f'bundle "{bundle.name}": golden row {result.first_moved} got another answer here, {result.max_relative:.2g} '
+            f"from the original's, at most {bundle.tolerance:g} expected; convert the model again on this machine"
+        )
+
+
+def golden_columns(signature: Signature, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return golden rows as columns or, where the model takes bare tensors, as arrays."""
+    if signature.fields:
+        return {f.name: [row.get(f.name) for row in rows] for f in signature.fields}
+    return {spec.name: np.array([row[spec.name] for row in rows]) for spec in signature.inputs}
+
+
+def _golden_answers(golden: Golden) -> Answers:
+    first = golden.answers[0]
+    if "label" not in first:
+        return Answers(np.array([a["value"] for a in golden.answers], np.float64))
+    probabilities = None
+    if "probabilities" in first:
+        probabilities = np.array([a["probabilities"] for a in golden.answers], np.float64)
+    return Answers(np.array([a["label"] for a in golden.answers], object), probabilities)

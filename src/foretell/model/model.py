@@ -1,0 +1,187 @@
+"""A loaded model: signature, preparation, runtimes and task, and `predict` over them.
+
+    data --prepare--> tensors --runtime--> outputs --task--> predictions
+
+Several runtimes may run the same model; the one that is faster for the rows of a call takes it. Calls
+of many rows are cut into chunks that run on all cores. Knows nothing of files: `opening` makes one.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretell import machine
+from foretell.dtypes import dtype_of
+from foretell.errors import InvalidOutput, RuntimeMissing
+from foretell.model.data.table import TablePreparation, TensorPreparation
+from foretell.model.formats.base import Opened
+from foretell.model.runtimes import Runner, Runtime, open_runtime
+from foretell.model.tasks.predictions import Predictions, Task
+from foretell.signature import Signature
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Model"]
+
+Tensors = dict[str, NDArray[Any]]
+
+CHUNK_ROWS = 16_384
+"""Rows of one call of a runtime: large enough to hide its fixed cost, small enough to stay in cache."""
+_ALONE_ROWS = 2_048
+"""Below this many rows a call is not worth spreading over threads."""
+
+
+class Model:
+    """A trained model, ready to predict. Safe to use from several threads.
+
+    Use it as a context manager, or call `close`, where it runs in a process of its own
+    (see `info()["runners"]`); otherwise there is nothing to close.
+    """
+
+    def __init__(self, opened: Opened, *, name: str = "model", threads: int | None = None) -> None:
+        self.name = name
+        self.signature: Signature = opened.signature
+        self.task_reader: Task = opened.task
+        self._opened = opened
+        self._preparation = TablePreparation(opened.signature) if opened.signature.fields else None
+        self._tensors = TensorPreparation(opened.signature)
+        self._threads = threads or machine.cores()
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+        first, *later = sorted(opened.runners, key=lambda r: r.rows_from)
+        self._first = open_runtime(first, opened.signature)
+        self._later = later
+        self._switch_rows = later[0].rows_from if later else 1 << 62
+        self._open: dict[str, Runtime] = {first.file: self._first}
+
+    @property
+    def task(self) -> str:
+        """Name of the task: `regression`, `classification`, `ranking`, or `tensors` where it is not known."""
+        return self.task_reader.name
+
+    def predict(self, data: Any) -> Predictions:
+        """Predict rows given in any form: a dict, dicts, a table, an array.
+
+        Args:
+            data: One row as a dict; many rows as a list of dicts, a dict of columns, a pandas or polars
+                frame, anything with Arrow columns, a list of lists, or an array of shape (rows, fields).
+                Columns go by name in any order; unnamed rows go by position.
+
+        Returns:
+            One prediction per row, in order.
+
+        Raises:
+            InvalidInput: The data does not fit the signature; the message names column, row and value.
+            InferenceFailed: The runtime raised.
+        """
+        preparation = self._preparation or self._tensors
+        inputs, rows, notes = preparation.prepare(data)
+        if rows < self._switch_rows and 0 < rows < _ALONE_ROWS:
+            return Predictions(self.task_reader, self._first.infer(inputs), notes)
+        return Predictions(self.task_reader, self._infer_many(inputs, rows), notes)
+
+    def predict_arrow(self, batch: pa.RecordBatch, first_row: int = 0) -> Predictions:
+        """Predict one batch of a file, in the calling thread alone.
+
+        Args:
+            batch: Columns by name; numbers as float64, texts as strings.
+            first_row: Index of its first row in the whole input, for messages.
+        """
+        if self._preparation is None:
+            raise InvalidOutput(f'model "{self.name}": it takes bare tensors, not columns; use Model.predict')
+        inputs, rows, notes = self._preparation.prepare_arrow(batch, first_row)
+        return Predictions(self.task_reader, self.infer(inputs, rows), notes)
+
+    def infer(self, inputs: Tensors, rows: int) -> list[NDArray[Any]]:
+        """Run prepared tensors in the calling thread, chunk after chunk."""
+        if rows == 0:
+            return self._no_rows()
+        runtime = self._runtime_for(rows)
+        if rows <= CHUNK_ROWS:
+            return runtime.infer(inputs)
+        return _join([runtime.infer(chunk) for chunk in _chunks(inputs, rows, CHUNK_ROWS)])
+
+    def info(self) -> dict[str, Any]:
+        """Return plain facts: format, task, runners, versions, notes."""
+        opened = self._opened
+        return {
+            "name": self.name,
+            "format": opened.format,
+            "task": self.task,
+            "classes": list(self.task_reader.classes),
+            "fields": len(self.signature.fields),
+            "runners": [{"kind": r.kind, "file": r.file, "rows_from": r.rows_from} for r in opened.runners],
+            "about": dict(opened.about),
+            "notes": list(opened.notes),
+        }
+
+    def close(self) -> None:
+        """Close its runtimes and threads. Idempotent."""
+        with self._lock:
+            for runtime in self._open.values():
+                runtime.close()
+            if self._pool is not None:
+                self._pool.shutdown()
+                self._pool = None
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(f"{r.kind} from {r.rows_from}" for r in self._opened.runners)
+        return f'<Model "{self.name}": {self.task}, {len(self.signature.fields)} fields, {kinds}>'
+
+    def _infer_many(self, inputs: Tensors, rows: int) -> list[NDArray[Any]]:
+        if self._threads == 1 or rows < _ALONE_ROWS:
+            return self.infer(inputs, rows)
+        runtime = self._runtime_for(rows)
+        share = min(CHUNK_ROWS, -(-rows // self._threads))
+        return _join(list(self._threads_pool().map(runtime.infer, _chunks(inputs, rows, share))))
+
+    def _runtime_for(self, rows: int) -> Runtime:
+        """Return the runtime of the last runner that claims so many rows, opened at its first use."""
+        runner = next((r for r in reversed(self._later) if r.rows_from <= rows), None)
+        if runner is None:
+            return self._first
+        with self._lock:
+            found = self._open.get(runner.file)
+            if found is None:
+                found = self._open[runner.file] = self._open_or_first(runner)
+            return found
+
+    def _open_or_first(self, runner: Runner) -> Runtime:
+        # The proof covered every runner, so a missing library costs speed alone.
+        try:
+            return open_runtime(runner, self.signature)
+        except RuntimeMissing:
+            return self._first
+
+    def _threads_pool(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._threads, thread_name_prefix="foretell")
+            return self._pool
+
+    def _no_rows(self) -> list[NDArray[Any]]:
+        return [
+            np.empty((0, *(max(d, 0) for d in spec.shape[1:])), dtype_of(spec.datatype))
+            for spec in self.signature.outputs
+        ]
+
+
+def _chunks(inputs: Mapping[str, NDArray[Any]], rows: int, share: int) -> list[Tensors]:
+    return [{name: a[at : at + share] for name, a in inputs.items()} for at in range(0, rows, share)]
+
+
+def _join(parts: list[list[NDArray[Any]]]) -> list[NDArray[Any]]:
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
