@@ -1,0 +1,7 @@
+"""Tree ensembles: what every library's trees have in common, proven sound, and written as a graph."""
+
+from __future__ import annotations
+
+from foretell.model.trees.ensemble import Ensemble, Tree
+
+__all__ = ["Ensemble", "Tree"]
