@@ -77,8 +77,12 @@ def write_bundle(folder: Path, bundle: Bundle) -> None:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def read_bundle(folder: Path) -> Bundle:
+def read_bundle(folder: Path, *, trust: bool = False) -> Bundle:
     """Read a bundle, every digest checked.
+
+    Args:
+        folder: Of the bundle.
+        trust: Whether a runner whose file may run code may be opened, later.
 
     Raises:
         ArtifactInvalid: A file is missing, changed, not listed, or does not say what it must.
@@ -95,7 +99,7 @@ def read_bundle(folder: Path) -> Bundle:
             format=manifest["format"],
             signature=read_signature(manifest["signature"]),
             task=read_task(manifest["task"]),
-            runners=tuple(_runner(table, files) for table in manifest["runner"]),
+            runners=tuple(_runner(table, files, trust) for table in manifest["runner"]),
             about=manifest.get("about", {}),
             notes=tuple(manifest.get("notes", ())),
         )
@@ -126,7 +130,7 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
         "signature": write_signature(opened.signature),
     }
     lines = [
-        json.dumps({"row": row, "answer": answer}, ensure_ascii=False)
+        json.dumps({"row": row, "answer": answer}, ensure_ascii=False, default=str)
         for row, answer in zip(bundle.golden.rows, bundle.golden.answers, strict=True)
     ]
     files = {
@@ -144,13 +148,14 @@ def _runner_table(runner: Runner) -> dict[str, Any]:
     return table | ({"options": dict(runner.options)} if runner.options else {})
 
 
-def _runner(table: Mapping[str, Any], files: Mapping[str, bytes]) -> Runner:
+def _runner(table: Mapping[str, Any], files: Mapping[str, bytes], trust: bool) -> Runner:
     return Runner(
         kind=table["kind"],
         file=table["file"],
         content=files[table["file"]],
         rows_from=int(table["rows_from"]),
         options=table.get("options", {}),
+        trusted=trust,
     )
 
 
