@@ -183,8 +183,8 @@ def _compared(
         result = comparisons[name] = compare(expected, found, limit, labels=bool(opened.task.classes))
         if not result.holds:
             raise ProofFailed(
-                f'"{artifact.path.name}": {name} differs from the original in {result.moved_rows} of {result.rows} rows '
-                f"(largest difference {result.max_relative:.3g}, {limit.difference:g} allowed) and flips "
+                f'"{artifact.path.name}": {name} differs from the original in {result.moved_rows} of {result.rows} '
+                f"rows (largest difference {result.max_relative:.3g}, {limit.difference:g} allowed) and flips "
                 f"{result.flipped_labels} labels, at most {result.allowed_rows} expected; nothing was written. "
                 "Give --tolerance if that is near enough"
             )

@@ -81,8 +81,9 @@ def replay(model: Model, bundle: Bundle) -> None:
     result = compare(expected, found, Tolerance(bundle.tolerance, 0.0), labels=bool(model.task_reader.classes))
     if not result.holds:
         raise ProofFailed(
-            f'bundle "{bundle.name}": golden row {result.first_moved} got another answer here, {result.max_relative:.2g} '
-            f"from the original's, at most {bundle.tolerance:g} expected; convert the model again on this machine"
+            f'bundle "{bundle.name}": golden row {result.first_moved} got another answer here, '
+            f"{result.max_relative:.2g} from the original's, at most {bundle.tolerance:g} expected; "
+            "convert the model again on this machine"
         )
 
 
