@@ -98,9 +98,9 @@ def compare(original: Answers, converted: Answers, tolerance: Tolerance, *, labe
 
 def _differences(a: NDArray[Any], b: NDArray[Any], *, spread: bool) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return the largest absolute and relative difference of each row; where both are NaN there is none."""
-    a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (a, b))
-    if a.shape != b.shape:
+    if a.size == 0 or len(a) != len(b) or a.size != b.size:
         return np.full(len(a), np.inf), np.full(len(a), np.inf)
+    a, b = (np.asarray(x, np.float64).reshape(len(x), -1) for x in (a, b))
     with np.errstate(invalid="ignore"):
         same = (a == b) | (np.isnan(a) & np.isnan(b))
         absolute = np.where(same, 0.0, np.nan_to_num(np.abs(a - b), nan=np.inf))
