@@ -19,7 +19,7 @@ from typing import Literal
 
 from foretell.errors import ArtifactInvalid, ArtifactUntrusted, ConfigError, MachineError
 from foretell.model.containers import COMPRESSIONS, Damaged, Inflated, json_keys, protobuf_fields, ubj_keys, zip_members
-from foretell.model.pickles import pickle_protocol
+from foretell.model.opcodes import pickle_protocol
 from foretell.model.strangers import stranger
 
 __all__ = ["Artifact", "Format", "judge", "judge_bytes", "read_bytes", "refuse_pickle"]
@@ -98,7 +98,7 @@ def read_bytes(path: Path) -> bytes:
     except (FileNotFoundError, NotADirectoryError):
         raise ConfigError(f'"{path}": no such file or folder; give the path of a model file or a bundle') from None
     except (OSError, MemoryError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error or "not enough memory"
+        reason = getattr(error, "strerror", None) or str(error) or "not enough memory"
         raise MachineError(f'"{path}": cannot be read: {reason}') from error
 
 
@@ -175,7 +175,9 @@ def _whole(path: Path, what: str, walk: Callable[[bytes], list[str]], content: b
     try:
         return walk(content)
     except Damaged as error:
-        raise ArtifactInvalid(f'"{path.name}": begins like {what}, but it is damaged: {error}; copy it again') from error
+        raise ArtifactInvalid(
+            f'"{path.name}": begins like {what}, but it is damaged: {error}; copy it again'
+        ) from error
 
 
 def _onnx(path: Path, content: bytes) -> Found | None:
@@ -189,12 +191,16 @@ def _onnx(path: Path, content: bytes) -> Found | None:
     except Damaged as error:
         # Every exporter writes the version first: 08, then a number below 128.
         if seen[:1] == [1] and content[1] < 0x20 and set(seen) <= set(_ONNX_WIRES):
-            raise ArtifactInvalid(f'"{path.name}": begins like ONNX, but it is damaged: {error}; copy it again') from error
+            raise ArtifactInvalid(
+                f'"{path.name}": begins like ONNX, but it is damaged: {error}; copy it again'
+            ) from error
         return None
     if 1 in seen and _ONNX_GRAPH in seen:
         return "onnx", "an ONNX model"
     if seen[0] == 1 and content[1] < 0x20 and set(seen) <= set(_ONNX_WIRES):
-        raise ArtifactInvalid(f'"{path.name}": begins like ONNX, but it has no graph; copy it again, or export it again')
+        raise ArtifactInvalid(
+            f'"{path.name}": begins like ONNX, but it has no graph; copy it again, or export it again'
+        )
     return None
 
 

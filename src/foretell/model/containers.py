@@ -18,7 +18,20 @@ from typing import Any
 __all__ = ["COMPRESSIONS", "Damaged", "Inflated", "json_keys", "protobuf_fields", "ubj_keys", "zip_members"]
 
 _DEPTH = 64
-_UBJ_WIDTHS = {b"i": 1, b"U": 1, b"C": 1, b"I": 2, b"l": 4, b"L": 8, b"d": 4, b"D": 8, b"Z": 0, b"N": 0, b"T": 0, b"F": 0}
+_UBJ_WIDTHS = {
+    b"i": 1,
+    b"U": 1,
+    b"C": 1,
+    b"I": 2,
+    b"l": 4,
+    b"L": 8,
+    b"d": 4,
+    b"D": 8,
+    b"Z": 0,
+    b"N": 0,
+    b"T": 0,
+    b"F": 0,
+}
 _UBJ_INTEGERS = {b"i": (1, True), b"U": (1, False), b"I": (2, True), b"l": (4, True), b"L": (8, True)}
 _JSON_TOKENS = re.compile(rb'"([^"\\]*(?:\\.[^"\\]*)*)"(\s*:)?|[{}\[\]"]', re.DOTALL)
 
@@ -63,7 +76,9 @@ def json_keys(content: bytes) -> list[str]:
         elif len(closing) == 1 and token.group(2):
             keys.append(token.group(1)[:80].decode("utf-8", "replace"))
     if not end or content[end:].strip():
-        raise Damaged(f"cut off: its brackets are still open at byte {len(content)}" if not end else "text after its end")
+        raise Damaged(
+            f"cut off: its brackets are still open at byte {len(content)}" if not end else "text after its end"
+        )
     return keys
 
 

@@ -11,8 +11,16 @@ _DATA = "that is data, not a model"
 _MAGICS: tuple[tuple[bytes, str, str], ...] = (
     (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras .h5)", f"{_ONNX_EXPORT} (model.export('net.onnx', format='onnx'))"),
     (b"GGUF", "a GGUF language model", "Foretell does not run language models"),
-    (b"binf", "an old binary XGBoost model", "load it with XGBoost before 3.1 and save it with save_model('model.ubj')"),
-    (b"bs64", "an old base64 XGBoost model", "load it with XGBoost before 3.1 and save it with save_model('model.ubj')"),
+    (
+        b"binf",
+        "an old binary XGBoost model",
+        "load it with XGBoost before 3.1 and save it with save_model('model.ubj')",
+    ),
+    (
+        b"bs64",
+        "an old base64 XGBoost model",
+        "load it with XGBoost before 3.1 and save it with save_model('model.ubj')",
+    ),
     (b"PAR1", "a Parquet file", _DATA),
     (b"ARROW1", "an Arrow file", _DATA),
     (b"\x93NUMPY", "a numpy array", _DATA),
