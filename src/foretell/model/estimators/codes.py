@@ -8,7 +8,7 @@ independent: that is checked. Knows no type of estimator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,8 +47,7 @@ def probe(transform: Callable[[Any], Any], raw: Raw, inputs: Inputs) -> CodeTabl
     base = asked.rows([asked.first])[0]
     owner, cells = np.zeros(len(base), np.int64), [np.empty(0)] * len(base)
     claimed = np.zeros(len(base), bool)
-    for place, column in enumerate(raw.columns):
-        options = asked.options(place, column)
+    for place, options in enumerate(asked.options()):
         answers = np.stack([base if row is None else row for row in options])
         moves = ~np.all((answers == base) | (np.isnan(answers) & np.isnan(base)), axis=0)
         if (claimed & moves).any():
@@ -83,29 +82,30 @@ class _Asked:
         except (TypeError, ValueError) as error:
             raise NoGraphError("it does not encode to numbers") from error
 
-    def options(self, place: int, column: int) -> list[NDArray[np.float64] | None]:
-        """Return the answers for unknown, each known value, missing; None where the encoder refuses."""
-        known = [self._with(place, v) for v in self.known[place]]
-        answers = list(self.rows(known)) if known else []
-        unknown = self._tried(place, self.inputs.unknown(column))
-        missing = self._tried(place, self.inputs.missing(column))
-        if unknown is None:
-            self.inputs.closed.add(column)
-        if missing is None:
-            self.inputs.required.add(column)
-        return [unknown, *answers, missing]
+    def options(self) -> Iterator[list[NDArray[np.float64] | None]]:
+        """Yield for each column the answers for unknown, each known value, missing; None where it refuses."""
+        columns, inputs = self.raw.columns, self.inputs
+        unknown = self._tried([self._with(p, inputs.unknown(c)) for p, c in enumerate(columns)])
+        missing = self._tried([self._with(p, inputs.missing(c)) for p, c in enumerate(columns)])
+        inputs.closed |= {c for c, answer in zip(columns, unknown, strict=True) if answer is None}
+        inputs.required |= {c for c, answer in zip(columns, missing, strict=True) if answer is None}
+        for place, values in enumerate(self.known):
+            known = self.rows([self._with(place, v) for v in values]) if values else []
+            yield [unknown[place], *known, missing[place]]
 
     def _with(self, place: int, value: Any) -> list[Any]:
         row = list(self.first)
         row[place] = value
         return row
 
-    def _tried(self, place: int, value: Any) -> NDArray[np.float64] | None:
+    def _tried(self, rows: list[list[Any]]) -> list[NDArray[np.float64] | None]:
+        """Answer all rows at once or, where that is refused, each on its own."""
         try:
-            found: NDArray[np.float64] = self.rows([self._with(place, value)])[0]
+            return list(self.rows(rows))
         except (ValueError, TypeError):
-            return None
-        return found
+            if len(rows) == 1:
+                return [None]
+        return [answer for row in rows for answer in self._tried([row])]
 
     def check(self, table: CodeTable) -> None:
         """Compare the table with the encoder on random rows of known values."""

@@ -10,18 +10,20 @@ Knows graphs and the order of the walk. What an estimator computes is in the rul
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
 
-from foretell.model.estimators.graph import Graph, Raw, Tensor
+from foretell.model.estimators.graph import ML_OPSET, Graph, MlOpset, Raw, Tensor
 from foretell.model.estimators.inputs import Inputs
 from foretell.model.estimators.refused import NoGraphError
 
-__all__ = ["SOURCE", "Compiler", "Rule", "Source", "compile_graph"]
+__all__ = ["SOURCE", "Compiler", "Plan", "Rule", "Source"]
 
 SOURCE = "features"
 _PASSES = 5
 
+T = TypeVar("T")
 Source = Raw | Tensor
 Rule = Callable[["Compiler", Any, Source, str], Tensor]
 """Writes one method of a fitted estimator: `transform`, `predict`, `predict_proba` or `decision_function`.
@@ -33,12 +35,35 @@ Rule = Callable[["Compiler", Any, Source, str], Tensor]
 class Compiler:
     """One walk: the graph so far, what is learned of the inputs, and the rules."""
 
-    def __init__(self, graph: Graph, inputs: Inputs, rules: Mapping[str, Rule], otherwise: Rule) -> None:
-        self.graph, self.inputs = graph, inputs
-        self._rules, self._otherwise = rules, otherwise
+    def __init__(self, plan: Plan, *, dry: bool = False, bulk: bool = False) -> None:
+        self.graph = Graph(Tensor(SOURCE, plan.datatype, len(plan.inputs.uses)), plan.opset)
+        self.inputs = plan.inputs
+        self.dry = dry
+        """Only learn: what is costly to write is left out."""
+        self.bulk = bulk
+        """Write trees the way that is faster for many rows."""
+        self.splits = 0
+        """Most trees of an ensemble in one node, if written for many rows; 0 where there is nothing to split."""
         self.asked: set[str] = set()
         """Datatypes in which steps took raw numbers."""
+        self.opset = ML_OPSET
+        self._plan = plan
         self._done: dict[tuple[int, Source, str], Tensor] = {}
+
+    def once(self, estimator: Any, make: Callable[[Any], T]) -> T:
+        """Return what `make` makes of an estimator, made once for all walks."""
+        return self.remembered((id(estimator), make.__qualname__), lambda: make(estimator))
+
+    def remembered(self, key: Hashable, make: Callable[[], T]) -> T:
+        """Return what `make` gives, made once for all walks."""
+        if key not in self._plan.made:
+            self._plan.made[key] = make()
+        return cast("T", self._plan.made[key])
+
+    def ml_opset(self, needed: MlOpset) -> MlOpset:
+        """Ask for an opset of `ai.onnx.ml`, and return the one that this graph has: the least that was asked for."""
+        self.opset = min(self.opset, needed)
+        return self._plan.opset if self._plan.opset <= needed else needed
 
     def emit(self, estimator: Any, source: Source, method: str) -> Tensor:
         """Write one method of an estimator; a second use of the same gives the same tensor.
@@ -48,7 +73,7 @@ class Compiler:
         """
         key = (id(estimator), source, method)
         if key not in self._done:
-            rule = self._rules.get(_name(estimator), self._otherwise)
+            rule = self._plan.rules.get(_name(estimator), self._plan.otherwise)
             self._done[key] = rule(self, estimator, source, method)
         return self._done[key]
 
@@ -73,42 +98,60 @@ class Compiler:
         return self.graph.pick(self.graph.source, places)
 
 
-def compile_graph(
-    estimator: Any,
-    inputs: Inputs,
-    wanted: list[tuple[str, str, bool]],
-    rules: Mapping[str, Rule],
-    otherwise: Rule,
-) -> tuple[bytes, str]:
-    """Write the graph of an estimator over all columns of its table.
+@dataclass
+class Plan:
+    """What all walks over one estimator share."""
 
-    Args:
-        estimator: Fitted.
-        inputs: Filled on the way.
-        wanted: Outputs: name, method, whether it is flat.
-        rules: By name of class, of scikit-learn's own classes and the wrappers of other libraries.
-        otherwise: For classes without a rule.
+    estimator: Any
+    """Fitted."""
+    inputs: Inputs
+    """Filled on the way."""
+    wanted: tuple[tuple[str, str, bool], ...]
+    """Outputs: name, method, whether it is flat, (rows,)."""
+    rules: Mapping[str, Rule]
+    """By name of class, of scikit-learn's own classes and the wrappers of other libraries."""
+    otherwise: Rule
+    """For classes without a rule."""
+    datatype: str = "FP64"
+    """Of the one input, `features`: FP32 where nothing reads it but trees that take float32."""
+    opset: MlOpset = ML_OPSET
+    made: dict[Hashable, Any] = field(default_factory=dict)
 
-    Returns:
-        The model, and the datatype of its one input, `features`.
+    def settle(self) -> None:
+        """Walk until nothing new is learned.
 
-    Raises:
-        NoGraphError: A step has no graph.
-    """
-    datatype, whole = "FP64", Raw(tuple(range(len(inputs.names))))
-    for _ in range(_PASSES):
-        inputs.grown = False
-        width = len(inputs.uses)
-        graph = Graph(Tensor(SOURCE, datatype, width))
-        compiler = Compiler(graph, inputs, rules, otherwise)
-        outputs = [(name, compiler.emit(estimator, whole, method), flat) for name, method, flat in wanted]
-        exact = "FP32" if compiler.asked == {"FP32"} else "FP64"
-        if not inputs.grown and width == len(inputs.uses) and exact == datatype:
-            if not width:
-                raise NoGraphError("it reads no column")
-            return graph.model(outputs), datatype
-        datatype = exact
-    raise NoGraphError("its encoders do not settle on the values of their columns")
+        Raises:
+            NoGraphError: A step has no graph.
+        """
+        for _ in range(_PASSES):
+            self.inputs.grown = False
+            width = len(self.inputs.uses)
+            walk, _outputs = self._walk(Compiler(self, dry=True))
+            datatype = "FP32" if walk.asked == {"FP32"} else "FP64"
+            settled = (width, self.datatype, self.opset) == (len(self.inputs.uses), datatype, walk.opset)
+            self.datatype, self.opset = datatype, walk.opset
+            if settled and not self.inputs.grown:
+                return
+        raise NoGraphError("its encoders do not settle on the values of their columns")
+
+    def write(self) -> tuple[bytes, bytes | None]:
+        """Return the model, and one for many rows where that differs.
+
+        Raises:
+            NoGraphError: A step has no graph.
+        """
+        self.settle()
+        if not self.inputs.uses:
+            raise NoGraphError("it reads no column")
+        walk, outputs = self._walk(Compiler(self))
+        if not walk.splits:
+            return walk.graph.model(outputs), None
+        bulk, bulk_outputs = self._walk(Compiler(self, bulk=True))
+        return walk.graph.model(outputs), bulk.graph.model(bulk_outputs)
+
+    def _walk(self, compiler: Compiler) -> tuple[Compiler, list[tuple[str, Tensor, bool]]]:
+        whole = Raw(tuple(range(len(self.inputs.names))))
+        return compiler, [(n, compiler.emit(self.estimator, whole, method), flat) for n, method, flat in self.wanted]
 
 
 def _name(estimator: Any) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from foretell.model.estimators.compile import Compiler, Source
-from foretell.model.estimators.graph import ML_OPSET, OPSET, Tensor
+from foretell.model.estimators.graph import OPSET, Tensor
 from foretell.model.estimators.refused import NoGraphError
 
 __all__ = ["by_skl2onnx"]
@@ -28,6 +28,8 @@ def by_skl2onnx(compiler: Compiler, estimator: Any, source: Source, method: str)
     if type(estimator).__module__.partition(".")[0] != "sklearn":
         raise NoGraphError(f"{name} is not one of scikit-learn's, and has no graph")
     x = compiler.numbers(source)
+    if compiler.dry:
+        return _placeholder(compiler, estimator, x, method)
     tried = ""
     for datatype in ("FP64", "FP32"):
         given = compiler.graph.cast(x, datatype)
@@ -36,8 +38,17 @@ def by_skl2onnx(compiler: Compiler, estimator: Any, source: Source, method: str)
         except Exception as error:  # noqa: BLE001 - skl2onnx raises anything
             tried = tried or f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
             continue
+        if any(node.op_type.startswith("TreeEnsemble") for node in model.graph.node):
+            raise NoGraphError(f"{name} has no graph (trees within it)")
         return _read(compiler, estimator, model, given, method)
     raise NoGraphError(f"{name} has no graph ({tried})")
+
+
+def _placeholder(compiler: Compiler, estimator: Any, x: Tensor, method: str) -> Tensor:
+    name = compiler.graph.name("later")
+    if hasattr(estimator, "classes_") and method == "predict":
+        return Tensor(name, "INT64", 1)
+    return Tensor(name, "FP64", _width(estimator, x, method))
 
 
 def _converted(estimator: Any, x: Tensor, method: str) -> Any:
@@ -57,7 +68,7 @@ def _converted(estimator: Any, x: Tensor, method: str) -> Any:
             estimator,
             initial_types=[("X", kind([None, x.width]))],
             options={id(estimator): options} if options else None,
-            target_opset={"": OPSET, "ai.onnx.ml": ML_OPSET},
+            target_opset={"": OPSET, "ai.onnx.ml": 3},
         )
     settings = onnxruntime.SessionOptions()
     settings.log_severity_level = 4

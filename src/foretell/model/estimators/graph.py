@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["ML_OPSET", "OPSET", "Graph", "Raw", "Tensor"]
+__all__ = ["ML_OPSET", "OPSET", "Graph", "MlOpset", "Raw", "Tensor"]
 
-OPSET, ML_OPSET = 18, 3
+MlOpset = Literal[3, 5]
+OPSET = 18
+ML_OPSET: MlOpset = 5
 _ELEMENTS = {"FP32": 1, "FP64": 11, "INT64": 7, "BOOL": 9}
 _DTYPES = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}
 
@@ -41,10 +43,10 @@ class Tensor:
 class Graph:
     """Collects nodes and constants; every name is made here, so none clashes."""
 
-    def __init__(self, source: Tensor) -> None:
+    def __init__(self, source: Tensor, ml_opset: MlOpset = ML_OPSET) -> None:
         self.source = source
         """The matrix of features."""
-        self.domains = {"": OPSET, "ai.onnx.ml": ML_OPSET}
+        self.domains = {"": OPSET, "ai.onnx.ml": int(ml_opset)}
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -147,7 +149,7 @@ class Graph:
             copy.output[:] = [names.setdefault(o, prefix + o) if o else "" for o in node.output]
             self._nodes.append(copy)
         for entry in model.opset_import:
-            self.domains[entry.domain] = max(entry.version, self.domains.get(entry.domain, 1))
+            self.domains.setdefault(entry.domain, entry.version)
         return [names[o.name] for o in graph.output]
 
     def model(self, outputs: Sequence[tuple[str, Tensor, bool]]) -> bytes:

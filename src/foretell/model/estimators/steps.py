@@ -97,7 +97,9 @@ def encode(compiler: Compiler, steps: Sequence[Any], raw: Raw) -> Tensor:
             table = transformer.transform(table)
         return table
 
-    return emit(compiler.graph, probe(transform, raw, compiler.inputs), compiler.codes(raw))
+    known = tuple(len(compiler.inputs.vocabulary[c]) for c in raw.columns)
+    table = compiler.remembered((tuple(map(id, steps)), raw, known), lambda: probe(transform, raw, compiler.inputs))
+    return emit(compiler.graph, table, compiler.codes(raw))
 
 
 def _learn(compiler: Compiler, steps: Sequence[Any], raw: Raw) -> None:
