@@ -1,0 +1,183 @@
+"""New data to tensors, for a model that has fields: one engine behind every door.
+
+1. recognise  what the data is: one row, rows, columns, an array
+2. locate     the columns of the model in it
+3. encode     each column of each tensor, as its reader says
+
+One row and ready arrays take short ways to the same answer. Knows no file and no runtime.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretell.dtypes import dtype_of
+from foretell.errors import ArtifactInvalid
+from foretell.model.data.cells import quote
+from foretell.model.data.columns import ColumnEncoder
+from foretell.model.data.names import Names
+from foretell.model.data.readers import NumberReader, reader_of
+from foretell.model.data.row import RowEncoder, Slot
+from foretell.model.data.sources import Table, arrow_table, is_column, table_of
+from foretell.model.data.tensors import Prepared, TensorPreparation
+from foretell.model.data.vocabulary import Notes
+from foretell.signature import Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Prepared", "TablePreparation", "TensorPreparation"]
+
+
+class TablePreparation:
+    """Turns data in any form into the tensors of a signature. Safe to use from several threads."""
+
+    def __init__(self, signature: Signature, *, missing_text: str | None = "") -> None:
+        """Compile a reader for every column of every tensor.
+
+        Args:
+            signature: With fields, and a column for every element of a row of every tensor.
+            missing_text: What a missing text is in a BYTES tensor; None for a runtime that knows missing texts.
+
+        Raises:
+            ArtifactInvalid: The columns do not fit the fields or the tensors.
+        """
+        tensors = [(spec, _slots_of(spec, signature, missing_text)) for spec in signature.inputs]
+        used = [slot.field for _, slots in tensors for slot in slots]
+        self._names = Names(signature.fields, used, signature.named)
+        self._width = len(signature.fields)
+        self._tensors = [(spec, [(s.field, ColumnEncoder(s.reader)) for s in slots]) for spec, slots in tensors]
+        self._row = RowEncoder([(spec.name, spec.shape[1:], slots) for spec, slots in tensors])
+        self._matrix = _Matrix.of(tensors, self._width)
+
+    def prepare(self, data: Any) -> Prepared:
+        """Return the tensors of data in any form.
+
+        Args:
+            data: One row (a dict, a list, a Series, a 1-D array), or many (a list of dicts or of rows, a dict of
+                columns, a pandas or polars frame, anything with Arrow columns, a 2-D or structured array).
+
+        Raises:
+            InvalidInput: The first column, in the order of the tensors, that the model cannot take, with the first
+                row at fault in it.
+        """
+        if type(data) is np.ndarray:
+            if self._matrix is not None:
+                inputs = self._matrix.take(data)
+                if inputs is not None:
+                    return Prepared(inputs, 1 if data.ndim == 1 else len(data), ())
+        elif type(data) is dict:
+            return self._prepare_dict(data)
+        elif type(data) is list and data:
+            if len(data) == 1 and type(data[0]) is dict:
+                return self._prepare_dict(data[0], is_row=True)
+            if len(data) == self._width and type(data[0]) not in (dict, list, tuple):
+                inputs = self._row.by_position(data)
+                if inputs is not None:
+                    return Prepared(inputs, 1, ())
+                if not any(isinstance(value, Mapping) or is_column(value) for value in data):
+                    return self._prepare_careful(data, range(self._width), {})
+        notes: Notes = {}
+        return self._encode(table_of(data, self._names, notes), notes, 0)
+
+    def prepare_arrow(self, batch: pa.RecordBatch, first_row: int = 0) -> Prepared:
+        """Return the tensors of one batch of a file.
+
+        Args:
+            batch: Columns by name.
+            first_row: Index of its first row in the whole input, for messages.
+
+        Raises:
+            InvalidInput: As `prepare`; the row counts from the start of the input.
+        """
+        notes: Notes = {}
+        return self._encode(arrow_table(batch, self._names, notes), notes, first_row)
+
+    def _prepare_dict(self, data: dict[Any, Any], *, is_row: bool = False) -> Prepared:
+        inputs = self._row.by_name(data)
+        if inputs is not None and len(data) == len(self._names.needed):
+            return Prepared(inputs, 1, ())
+        notes: Notes = {}
+        if inputs is not None:
+            self._names.note_extra(data, notes)
+            return Prepared(inputs, 1, tuple(notes.values()))
+        if not is_row and any(map(is_column, data.values())):
+            return self._encode(table_of(data, self._names, notes), notes, 0)
+        positions = self._names.locate([str(name) for name in data], notes, frame=False)
+        at = [positions.get(name, -1) for name in self._names.all]
+        return self._prepare_careful(list(data.values()), at, notes)
+
+    def _prepare_careful(self, values: Sequence[Any], at: Sequence[int], notes: Notes) -> Prepared:
+        inputs = self._row.careful(lambda slot: values[at[slot.at]], notes)
+        return Prepared(inputs, 1, tuple(notes.values()))
+
+    def _encode(self, table: Table, notes: Notes, first_row: int) -> Prepared:
+        inputs: dict[str, NDArray[Any]] = {}
+        for spec, columns in self._tensors:
+            out = np.empty((table.rows, len(columns)), dtype_of(spec.datatype))
+            for at, (field, encoder) in enumerate(columns):
+                out[:, at] = encoder.encode(table.column(table.positions[field]), notes, first_row)
+            inputs[spec.name] = out.reshape(table.rows, *spec.shape[1:])
+        return Prepared(inputs, table.rows, tuple(notes.values()))
+
+
+class _Matrix:
+    """The short way of a float array into a model whose only input is a matrix of plain numbers, in order."""
+
+    def __init__(self, spec: TensorSpec, readers: list[NumberReader]) -> None:
+        self._name = spec.name
+        self._dtype = dtype_of(spec.datatype)
+        self._width = len(readers)
+        self._safe = readers[0].safe
+        self._high = readers[0].high
+        self._nullable = all(reader.nullable for reader in readers)
+
+    @classmethod
+    def of(cls, tensors: list[tuple[TensorSpec, list[Slot]]], width: int) -> _Matrix | None:
+        if len(tensors) != 1 or [slot.at for slot in tensors[0][1]] != list(range(width)):
+            return None
+        spec, slots = tensors[0]
+        readers = [slot.reader for slot in slots if isinstance(slot.reader, NumberReader) and slot.reader.plain]
+        fits = len(readers) == width and len(spec.shape) == 2 and readers[0].is_float
+        return cls(spec, readers) if fits else None
+
+    def take(self, data: NDArray[Any]) -> dict[str, NDArray[Any]] | None:
+        """Return the array as the tensor, itself where it fits; None where a closer look is needed."""
+        shape = data.shape
+        if shape[-1:] != (self._width,) or len(shape) > 2 or data.dtype.char not in "fd":
+            return None
+        if not float(np.vdot(data, data)) < self._safe and not self._is_fit(data):
+            return None
+        if len(shape) == 1:
+            data = data.reshape(1, -1)
+        if data.dtype == self._dtype and data.flags.c_contiguous:
+            return {self._name: data}
+        return {self._name: data.astype(self._dtype, order="C", copy=False)}
+
+    def _is_fit(self, data: NDArray[Any]) -> bool:
+        """Whether floats are finite and in range, or missing where they may be."""
+        if not data.size:
+            return True
+        if np.isnan(data.min()) and not self._nullable:
+            return False
+        low, high = float(np.fmin.reduce(data, axis=None)), float(np.fmax.reduce(data, axis=None))
+        return not (high >= self._high or low <= -self._high)
+
+
+def _slots_of(spec: TensorSpec, signature: Signature, missing_text: str | None) -> list[Slot]:
+    name, fields = quote(spec.name), {field.name: (at, field) for at, field in enumerate(signature.fields)}
+    slots = []
+    for column in signature.columns.get(spec.name, ()):
+        if column.field not in fields:
+            raise ArtifactInvalid(f"signature: input {name} takes {quote(column.field)}, which is no field")
+        at, field = fields[column.field]
+        slots.append(Slot(column.field, at, reader_of(field, column, spec.datatype, missing_text)))
+    if not slots or spec.width != len(slots):
+        raise ArtifactInvalid(
+            f"signature: input {name} of shape {spec.shape} takes {len(slots)} columns, expected {spec.width}"
+        )
+    return slots
