@@ -161,8 +161,9 @@ def _flat(chained: tuple[Tree, _Ints, _Ints], ensemble: Ensemble, index: int) ->
 
 
 def _chain_sets(tree: Tree) -> tuple[Tree, _Ints, _Ints]:
-    """Replace each categorical node by a chain of equalities; return the tree, the nodes that test
-    equality, and those that are never true.
+    """Replace each categorical node by a chain of equalities.
+
+    Returns the tree, the nodes that test equality, and those that are never true.
 
     The first stays in the place of the node, the others come after all nodes. Each is false towards the next
     and true towards the one left child, which ONNX Runtime expects of a set and joins into one test of bits.
