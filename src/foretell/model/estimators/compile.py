@@ -63,7 +63,7 @@ class Compiler:
     def ml_opset(self, needed: MlOpset) -> MlOpset:
         """Ask for an opset of `ai.onnx.ml`, and return the one that this graph has: the least that was asked for."""
         self.opset = min(self.opset, needed)
-        return self._plan.opset if self._plan.opset <= needed else needed
+        return min(self._plan.opset, needed)
 
     def emit(self, estimator: Any, source: Source, method: str) -> Tensor:
         """Write one method of an estimator; a second use of the same gives the same tensor.

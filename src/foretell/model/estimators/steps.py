@@ -49,7 +49,7 @@ def column_transformer(compiler: Compiler, estimator: Any, source: Source, metho
     weights, parts = estimator.transformer_weights or {}, []
     for name, transformer, chosen in estimator.transformers_:
         places = [int(i) for i in estimator._transformer_to_input_indices[name]]
-        if _class(transformer) == "str" and transformer == "drop" or not places:
+        if (_class(transformer) == "str" and transformer == "drop") or not places:
             continue
         with step(name):
             if isinstance(chosen, str) or (isinstance(chosen, int) and not isinstance(chosen, bool)):
