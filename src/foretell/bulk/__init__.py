@@ -1,1 +1,1 @@
-"""Predict files: read, prepare, run, write."""
+"""Files in, predictions out: read, predict and write overlap, rows keep their order, memory is bounded."""

@@ -1,0 +1,160 @@
+"""Reads Parquet and Arrow IPC: only the columns that are wanted, a bounded number of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from foretell.bulk.blocks import Block, Rows
+from foretell.bulk.columns import Chosen, Keep, choose
+from foretell.errors import InvalidInput, MachineError
+from foretell.model.data.cells import quote
+from foretell.signature import Signature
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["ArrowSource", "ParquetSource"]
+
+_CELLS = 1 << 20
+_MAX_ROWS = 1 << 15
+
+
+class ParquetSource:
+    """One Parquet file."""
+
+    def __init__(self, path: Path, name: str, signature: Signature, keep: Keep) -> None:
+        self.name = name
+        self.size_bytes = path.stat().st_size
+        self._path = path
+        self._signature = signature
+        self._keep = keep
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield batches of at most 32,768 rows.
+
+        Raises:
+            InvalidInput: Damaged, or its columns do not fit the model.
+        """
+        import pyarrow.parquet as pq
+
+        # Without pre_buffer and with a small buffer, a row group need not fit into memory as a whole.
+        with _reading(self.name, "Parquet"), pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20) as file:
+            chosen = _choose(file.schema_arrow, self._signature, self._keep, self.name)
+            columns = [file.schema_arrow.names[at] for at in chosen.positions]
+            batch_rows = _batch_rows(len(columns))
+            row, total = 0, max(file.metadata.num_rows, 1)
+            for batch in file.iter_batches(batch_rows, columns=columns):
+                yield _BatchBlock(self, chosen, columns, batch, row, self.size_bytes * batch.num_rows // total)
+                row += batch.num_rows
+            if not row:
+                empty = file.schema_arrow.empty_table().select(columns).to_batches()
+                yield _BatchBlock(self, chosen, columns, _empty(empty, file.schema_arrow, columns), 0, 0)
+
+
+class ArrowSource:
+    """One file of the Arrow IPC file or stream format; Feather is the former."""
+
+    def __init__(self, path: Path, name: str, signature: Signature, keep: Keep, *, is_stream: bool) -> None:
+        self.name = name
+        self.size_bytes = path.stat().st_size
+        self._path = path
+        self._signature = signature
+        self._keep = keep
+        self._is_stream = is_stream
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield batches of at most 32,768 rows.
+
+        Raises:
+            InvalidInput: Damaged, or its columns do not fit the model.
+        """
+        import pyarrow as pa
+
+        with _reading(self.name, "Arrow"), pa.memory_map(str(self._path)) as stored:
+            reader = pa.ipc.open_stream(stored) if self._is_stream else pa.ipc.open_file(stored)
+            chosen = _choose(reader.schema, self._signature, self._keep, self.name)
+            columns = [reader.schema.names[at] for at in chosen.positions]
+            row = 0
+            for batch in self._batches(reader):
+                batch.validate(full=True)  # a file can point anywhere: Arrow takes its offsets on trust
+                share = batch.nbytes // max(batch.num_rows, 1)
+                narrow = batch.select(columns)
+                step = _batch_rows(len(columns))
+                for at in range(0, batch.num_rows, step):
+                    part = narrow.slice(at, step)
+                    yield _BatchBlock(self, chosen, columns, part, row, share * part.num_rows)
+                    row += part.num_rows
+            if not row:
+                yield _BatchBlock(self, chosen, columns, _empty([], reader.schema, columns), 0, 0)
+
+    def _batches(self, reader: Any) -> Iterator[pa.RecordBatch]:
+        if self._is_stream:
+            yield from reader
+        else:
+            yield from (reader.get_batch(i) for i in range(reader.num_record_batches))
+
+
+@dataclass(frozen=True)
+class _BatchBlock:
+    source: ParquetSource | ArrowSource
+    chosen: Chosen
+    columns: Sequence[str]
+    batch: pa.RecordBatch
+    first_row: int
+    size_bytes: int
+
+    def parse(self) -> Rows:
+        import pyarrow as pa
+
+        at = {position: i for i, position in enumerate(self.chosen.positions)}
+        fields = [self.batch.column(at[position]) for position, _ in self.chosen.fields]
+        data = pa.RecordBatch.from_arrays(fields, [name for _, name in self.chosen.fields])
+        kept = {name: self.batch.column(at[position]) for position, name in self.chosen.kept}
+        return Rows(data, kept, self.batch.num_rows, self.chosen.notes)
+
+    def place(self, row: int | None) -> str:
+        return self.source.name
+
+
+@contextmanager
+def _reading(name: str, what: str) -> Iterator[None]:
+    """Translate what pyarrow raises while it reads."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except MemoryError as e:
+        raise MachineError(f"{name}: out of memory while reading; free some") from e
+    except (pa.ArrowException, OSError, ValueError) as e:
+        line = (str(e) or type(e).__name__).splitlines()[0]
+        raise InvalidInput(f"{name}: damaged or cut off, expected a whole {what} file ({line})") from e
+
+
+def _choose(schema: pa.Schema, signature: Signature, keep: Keep, name: str) -> Chosen:
+    import pyarrow as pa
+
+    chosen = choose(schema.names, signature, keep, name)
+    for at in chosen.positions:
+        if isinstance(schema.field(at).type, pa.BaseExtensionType):
+            kind = schema.field(at).type
+            raise InvalidInput(
+                f"{name}: column {quote(schema.names[at])} has the extension type {kind}, expected a plain one; "
+                "write the column as numbers or text"
+            )
+    return chosen
+
+
+def _batch_rows(columns: int) -> int:
+    return max(256, min(_MAX_ROWS, _CELLS // max(columns, 1)))
+
+
+def _empty(batches: list[pa.RecordBatch], schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    if batches:
+        return batches[0]
+    return pa.RecordBatch.from_arrays([pa.array([], schema.field(c).type) for c in columns], list(columns))

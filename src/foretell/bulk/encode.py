@@ -1,0 +1,128 @@
+"""From columns to what a file takes: lines of CSV or JSON as bytes, or a batch. Runs in any thread.
+
+Numbers are written with the fewest digits that read back the same. Knows no file.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretell.errors import ConfigError
+from foretell.model.data.cells import quote
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+__all__ = ["Format", "csv_header", "encode_csv", "encode_jsonl", "pack", "to_arrow"]
+
+Format = Literal["csv", "jsonl", "parquet", "arrow"]
+
+_CSV_SPECIAL = '[",\r\n]'
+_JSON_SPECIAL = '["\\\\\x00-\x1f]'
+
+
+def to_arrow(columns: Mapping[str, NDArray[Any]]) -> dict[str, pa.Array]:
+    """Return output columns as Arrow arrays; labels of mixed types as texts."""
+    import pyarrow as pa
+
+    found = {}
+    for name, column in columns.items():
+        if column.dtype == np.float16:
+            column = column.astype(np.float32)
+        try:
+            found[name] = pa.array(column)
+        except (pa.ArrowInvalid, pa.ArrowTypeError):
+            found[name] = pa.array([str(v) for v in column.tolist()], pa.string())
+    return found
+
+
+def csv_header(names: list[str]) -> bytes:
+    """Return the header line."""
+    import pyarrow as pa
+
+    return ",".join(_csv_texts(pa.array(names, pa.large_string())).to_pylist()).encode() + b"\n"
+
+
+def encode_csv(columns: Mapping[str, pa.Array]) -> bytes:
+    """Return the rows as lines of CSV, without a header."""
+    parts: list[Any] = []
+    for name, column in columns.items():
+        parts += [",", _csv_texts(_texts(column, name))] if parts else [_csv_texts(_texts(column, name))]
+    return _lines([*parts, "\n"])
+
+
+def encode_jsonl(columns: Mapping[str, pa.Array]) -> bytes:
+    """Return the rows as JSON Lines. What JSON has no number for, NaN and infinities, is null."""
+    parts: list[Any] = []
+    for name, column in columns.items():
+        parts += [f"{',' if parts else '{'}{json.dumps(name, ensure_ascii=False)}:", _json_texts(column)]
+    return _lines([*parts, "}\n"])
+
+
+def pack(encode: Callable[[Mapping[str, pa.Array]], bytes]) -> Callable[[Mapping[str, pa.Array]], bytes]:
+    """Return an encoder that packs each block with gzip; archives one after the other are one archive."""
+
+    def packed(columns: Mapping[str, pa.Array]) -> bytes:
+        return gzip.compress(encode(columns), 5, mtime=0)
+
+    return packed
+
+
+def _lines(parts: list[Any]) -> bytes:
+    """Join arrays of texts and constants row by row; the memory of the result is the file."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    parts = [pa.scalar(p, pa.large_string()) if isinstance(p, str) else p for p in parts]
+    joined = pc.binary_join_element_wise(*parts, pa.scalar("", pa.large_string()))
+    offsets = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1]
+    return joined.buffers()[2].to_pybytes()[int(offsets[0]) : int(offsets[-1])] if len(joined) else b""
+
+
+def _texts(column: pa.Array, name: str) -> pa.Array:
+    """Return a column as texts; a null is the empty text."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    try:
+        return pc.fill_null(column.cast(pa.large_string()), "")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as e:
+        raise ConfigError(
+            f"column {quote(name)}: {column.type} has no text form; do not keep it, or write Parquet or Arrow"
+        ) from e
+
+
+def _csv_texts(texts: pa.Array) -> pa.Array:
+    import pyarrow.compute as pc
+
+    special = pc.match_substring_regex(texts, _CSV_SPECIAL)
+    if not special.true_count:
+        return texts
+    doubled = pc.replace_substring(texts, '"', '""')
+    return pc.if_else(special, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
+
+
+def _json_texts(column: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind, types = column.type, pa.types
+    if types.is_boolean(kind) or types.is_integer(kind):
+        return pc.fill_null(column.cast(pa.large_string()), "null")
+    if types.is_floating(kind):
+        finite = pc.fill_null(pc.is_finite(column), False)
+        return pc.if_else(finite, column.cast(pa.large_string()), "null")
+    if types.is_string(kind) or types.is_large_string(kind):
+        texts = column.cast(pa.large_string())
+        if not pc.any(pc.match_substring_regex(texts, _JSON_SPECIAL)).as_py():
+            return pc.fill_null(pc.binary_join_element_wise('"', texts, '"', ""), "null")
+    cells = [json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
+    return pa.array(cells, pa.large_string())
