@@ -18,7 +18,7 @@ from foretell.model.data.dates import nanoseconds_of
 from foretell.model.data.readers import DateReader, NumberReader, Reader
 from foretell.model.data.vocabulary import Notes
 
-__all__ = ["PLAIN_TYPES", "Coded", "ColumnEncoder", "Numbers", "is_safe"]
+__all__ = ["PLAIN_TYPES", "Coded", "ColumnEncoder", "Numbers", "Source"]
 
 PLAIN_TYPES = frozenset({float, int, bool, np.bool_, np.float16, np.float32, np.float64}) | {
     np.dtype(code).type for code in "bhilqBHILQ"
@@ -54,6 +54,7 @@ class ColumnEncoder:
         self.name = reader.field.name
         self._known = reader.known()
         self._plain = isinstance(reader, NumberReader) and reader.plain
+        self._safe = reader.safe if isinstance(reader, NumberReader) else 0.0
 
     def encode(self, source: Source, notes: Notes, first_row: int = 0) -> NDArray[Any]:
         """Return the column as an array that casts to the tensor's dtype without loss of range.
@@ -117,13 +118,15 @@ class ColumnEncoder:
         self, source: Numbers, notes: Notes, first_row: int, shown_as: Sequence[Any] | None = None
     ) -> NDArray[Any]:
         values, missing = source
+        if values.dtype == np.float16:  # its sums overflow early
+            values = values.astype(np.float32)
         if not self._plain:
-            return self._encode_distinct(source, notes, first_row)
+            return self._encode_distinct(Numbers(values, missing), notes, first_row)
         if self.reader.dtype.kind == "f":
             found = values if values.dtype.kind == "f" else values.astype(np.float64)
             if missing is not None:
                 found = np.where(missing, np.nan, found)
-            if is_safe(found, self.reader) and (found is values or not _beyond(found)):
+            if _is_safe(found, self._safe) and (found is values or not _beyond(found)):
                 return found
             bad = self._bad_floats(found)
         else:
@@ -141,7 +144,7 @@ class ColumnEncoder:
     def _bad_floats(self, found: NDArray[Any]) -> NDArray[np.bool_]:
         reader = self.reader
         assert isinstance(reader, NumberReader), "only numbers come here. This is a bug."
-        inside: NDArray[np.bool_] = np.abs(found) < reader.high
+        inside: NDArray[np.bool_] = np.abs(found, dtype=np.float64) < reader.high
         return ~(inside | np.isnan(found)) if reader.nullable else ~inside
 
     def _bad_integers(self, values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -248,14 +251,12 @@ _HASH_ROWS = 512
 """From so many rows on, hashing beats sorting."""
 
 
-def is_safe(values: NDArray[Any], reader: Reader) -> bool:
+def _is_safe(values: NDArray[Any], safe: float) -> bool:
     """Whether floats are surely all finite, not missing and within the tensor's range; False where it is not sure.
 
     One pass, by the sum of squares: NaN and infinity survive in it, and no square exceeds it.
     """
-    if values.dtype == np.float16 or not isinstance(reader, NumberReader):
-        return False
-    return float(np.vdot(values, values)) < reader.safe
+    return float(np.vdot(values, values)) < safe
 
 
 def _beyond(values: NDArray[Any]) -> bool:
@@ -267,6 +268,5 @@ def _distinct(values: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return distinct values and the code of each, by hashing."""
     import pyarrow as pa
 
-    native = np.float32 if values.dtype == np.float16 else values.dtype.newbyteorder("=")
-    found = pa.array(values.astype(native, copy=False)).dictionary_encode()
+    found = pa.array(values.astype(values.dtype.newbyteorder("="), copy=False)).dictionary_encode()
     return found.dictionary.to_numpy(zero_copy_only=False), found.indices.to_numpy()

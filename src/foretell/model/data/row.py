@@ -60,7 +60,7 @@ class RowEncoder:
         """Return tensors of one row by position, or None where a closer look is needed."""
         return self._quick(row, by_name=False)
 
-    def careful(self, value_of: Callable[[Slot], Any], notes: Notes) -> Tensors:
+    def careful(self, value_of: Callable[[Slot], Any], notes: Notes, row: int = 0) -> Tensors:
         """Return tensors of one row, value by value.
 
         Raises:
@@ -73,8 +73,8 @@ class RowEncoder:
                 cells[id(slot)] = slot.reader.read(value, notes)
             except Unfit as unfit:
                 name = slot.field
-                line = f"column {quote(name)}, row 0: got {shown(value)}, {unfit}"
-                raise InvalidInput(line, column=name, row=0) from None
+                line = f"column {quote(name)}, row {row}: got {shown(value)}, {unfit}"
+                raise InvalidInput(line, column=name, row=row) from None
         inputs: Tensors = {}
         for group in self._groups:
             inputs.update(group.place([cells[id(slot)] for slot in group.slots]))

@@ -23,6 +23,8 @@ from foretell.model.data.vocabulary import Notes
 
 __all__ = ["Table", "arrow_table", "is_column", "table_of"]
 
+_FEW_ROWS = 32
+"""Up to so many rows of a pandas frame are cheaper to take as Python values than column by column."""
 _FORMS = "a dict, a list of dicts or of rows, an array, or a table of pandas, polars or Arrow"
 
 
@@ -35,6 +37,8 @@ class Table:
     """Returns the column at a position."""
     positions: Mapping[str, int]
     """Where each field is."""
+    is_plain: bool = False
+    """Whether the columns are sequences of Python values."""
 
 
 def is_column(value: Any) -> bool:
@@ -84,6 +88,9 @@ def _of_pandas(data: Any, names: Names, notes: Notes) -> Table:
     if type(data).__name__ == "Series" or data.ndim == 1:
         return _of_row([str(n) for n in data.index], data.tolist(), names, notes)
     positions = names.locate([str(n) for n in data.columns], notes, frame=True)
+    if len(data) <= _FEW_ROWS and len(data.columns):
+        columns = list(zip(*data.to_numpy(object).tolist(), strict=True)) or [()] * len(data.columns)
+        return Table(len(data), columns.__getitem__, positions, is_plain=True)
     return Table(len(data), lambda at: _pandas_column(data.iloc[:, at]), positions)
 
 
@@ -108,7 +115,7 @@ def _pandas_column(series: Any) -> Source:
 
 def _of_row(given: Sequence[str], values: Sequence[Any], names: Names, notes: Notes) -> Table:
     positions = names.locate(given, notes, frame=True)
-    return Table(1, lambda at: [values[at]], positions)
+    return Table(1, lambda at: [values[at]], positions, is_plain=True)
 
 
 def _of_array(data: NDArray[Any], names: Names, notes: Notes) -> Table:
@@ -144,7 +151,7 @@ def _of_mapping(data: Mapping[Any, Any], names: Names, notes: Notes) -> Table:
     columns = {at for name, at in positions.items() if name in names.known and is_column(values[at])}
     needed = {positions[name] for name in names.needed}
     if not columns & needed:
-        return Table(1, lambda at: [values[at]], positions)
+        return Table(1, lambda at: [values[at]], positions, is_plain=True)
     for name in names.needed:
         if positions[name] not in columns:
             raise InvalidInput(
@@ -159,7 +166,8 @@ def _of_mapping(data: Mapping[Any, Any], names: Names, notes: Notes) -> Table:
                 f"column {quote(name)}: it has {length} rows, column {quote(first)} has {rows}; send as many",
                 column=name,
             )
-    return Table(rows, lambda at: _any_column(values[at]), positions)
+    plain = all(isinstance(values[positions[name]], (list, tuple)) for name in names.needed)
+    return Table(rows, lambda at: _any_column(values[at]), positions, is_plain=plain)
 
 
 def _any_column(value: Any) -> Source:
@@ -196,7 +204,7 @@ def _of_list(data: Sequence[Any], names: Names, notes: Notes) -> Table:
             raise InvalidInput("data: a list of values and of rows; send rows alike")
         if len(data) != len(names.all):
             _refuse_flat(len(data), names)
-        return Table(1, lambda at: [data[at]], {name: at for at, name in enumerate(names.all)})
+        return Table(1, lambda at: [data[at]], {name: at for at, name in enumerate(names.all)}, is_plain=True)
     for row, values in enumerate(data):
         if not is_column(values):
             raise InvalidInput(
@@ -208,7 +216,7 @@ def _of_list(data: Sequence[Any], names: Names, notes: Notes) -> Table:
                 row=row,
             )
     columns = list(zip(*data, strict=True))
-    return Table(len(data), columns.__getitem__, {name: at for at, name in enumerate(names.all)})
+    return Table(len(data), columns.__getitem__, {name: at for at, name in enumerate(names.all)}, is_plain=True)
 
 
 def _of_dicts(data: Sequence[Any], names: Names, notes: Notes) -> Table:
@@ -229,7 +237,7 @@ def _of_dicts(data: Sequence[Any], names: Names, notes: Notes) -> Table:
         raise
     if set(map(len, data)) != {len(names.all)} or len(needed) < len(names.all):
         names.note_extra(dict.fromkeys(name for values in data for name in values), notes)
-    return Table(len(data), columns.__getitem__, {name: at for at, name in enumerate(needed)})
+    return Table(len(data), columns.__getitem__, {name: at for at, name in enumerate(needed)}, is_plain=True)
 
 
 def _refuse_flat(got: int, names: Names) -> None:

@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 __all__ = ["Prepared", "TablePreparation", "TensorPreparation"]
 
 
+_SMALL = 4096
+"""Elements up to which picking those that are present is cheaper than two passes over all."""
+
+
 class TablePreparation:
     """Turns data in any form into the tensors of a signature. Safe to use from several threads."""
 
@@ -46,6 +50,8 @@ class TablePreparation:
         Raises:
             ArtifactInvalid: The columns do not fit the fields or the tensors.
         """
+        if len({field.name for field in signature.fields}) < len(signature.fields):
+            raise ArtifactInvalid("signature: two fields have the same name; each needs its own")
         tensors = [(spec, _slots_of(spec, signature, missing_text)) for spec in signature.inputs]
         used = [slot.field for _, slots in tensors for slot in slots]
         self._names = Names(signature.fields, used, signature.named)
@@ -116,6 +122,10 @@ class TablePreparation:
         return Prepared(inputs, 1, tuple(notes.values()))
 
     def _encode(self, table: Table, notes: Notes, first_row: int) -> Prepared:
+        if table.rows == 1 and table.is_plain:
+            row = {name: table.column(table.positions[name])[0] for name in self._names.needed}
+            found = self._row.by_name(row) or self._row.careful(lambda slot: row[slot.field], notes, first_row)
+            return Prepared(found, 1, tuple(notes.values()))
         inputs: dict[str, NDArray[Any]] = {}
         for spec, columns in self._tensors:
             out = np.empty((table.rows, len(columns)), dtype_of(spec.datatype))
@@ -150,7 +160,8 @@ class _Matrix:
         shape = data.shape
         if shape[-1:] != (self._width,) or len(shape) > 2 or data.dtype.char not in "fd":
             return None
-        if not float(np.vdot(data, data)) < self._safe and not self._is_fit(data):
+        squares = float(np.vdot(data, data))
+        if not squares < self._safe and not self._is_fit(data, squares):
             return None
         if len(shape) == 1:
             data = data.reshape(1, -1)
@@ -158,12 +169,14 @@ class _Matrix:
             return {self._name: data}
         return {self._name: data.astype(self._dtype, order="C", copy=False)}
 
-    def _is_fit(self, data: NDArray[Any]) -> bool:
+    def _is_fit(self, data: NDArray[Any], squares: float) -> bool:
         """Whether floats are finite and in range, or missing where they may be."""
-        if not data.size:
-            return True
-        if np.isnan(data.min()) and not self._nullable:
-            return False
+        if squares != squares:  # only NaN gives NaN: an infinity gives infinity
+            if not self._nullable:
+                return False
+            if data.size < _SMALL:
+                present = data[data == data]
+                return float(np.vdot(present, present)) < self._safe
         low, high = float(np.fmin.reduce(data, axis=None)), float(np.fmax.reduce(data, axis=None))
         return not (high >= self._high or low <= -self._high)
 
