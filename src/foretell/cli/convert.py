@@ -69,7 +69,7 @@ def _told(report: Report) -> str:
     """Return the report as text."""
     opened = report.opened
     lines = [f"{report.bundle}/  {opened.format}, {opened.task.name}, {len(opened.signature.fields)} fields"]
-    lines += [f"  {key}: {value}" for key, value in opened.about.items()]
+    lines += [f"  {key.replace('_', ' ')}: {_words(value)}" for key, value in opened.about.items()]
     rows = f"{report.sample_rows:,} sample rows and {report.drawn_rows:,} drawn rows"
     if report.original:
         lines.append(f"proof against {report.original}, {rows}:")
@@ -82,6 +82,10 @@ def _told(report: Report) -> str:
     lines += [f"  from {r.rows_from:,} rows on: {r.kind} ({r.file}, {len(r.content):,} bytes)" for r in opened.runners]
     lines += [f"note: {note}" for note in opened.notes]
     return "".join(f"{line}\n" for line in lines)
+
+
+def _words(value: Any) -> str:
+    return ", ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else str(value)
 
 
 def _comparison(name: str, found: Any) -> str:

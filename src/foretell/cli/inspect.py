@@ -78,7 +78,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         return _pickle_lines(facts)
     task, signature = facts["task"], facts["signature"]
     lines = [f"{facts['name']}: {facts['format']}, {task['name']}"]
-    lines += [f"  {key}: {value}" for key, value in facts["about"].items()]
+    lines += [f"  {key.replace('_', ' ')}: {_words(value)}" for key, value in facts["about"].items()]
     lines.append(f"wants {len(signature['field'])} columns:" if signature["field"] else "wants tensors:")
     lines += [f"  {_field_line(f)}" for f in signature["field"]]
     if not signature["field"]:
@@ -115,8 +115,17 @@ def _some(values: list[Any]) -> str:
 
 
 def _pickle_lines(facts: dict[str, Any]) -> list[str]:
-    lines = [f"{facts['name']}: a pickle, read without running it"]
-    for key, value in facts["pickle"].items():
-        lines.append(f"  {key.replace('_', ' ')}: {_some(value) if isinstance(value, (list, tuple)) else value}")
+    about = dict(facts["pickle"])
+    lines = [f"{facts['name']}: {about.pop('class', None) or 'a pickle'}, read without running it"]
+    steps = about.pop("steps", [])
+    lines += [f"  {key.replace('_', ' ')}: {_words(value)}" for key, value in about.items() if value]
+    lines += [f"  step {step['name']}: {step['class']}" for step in steps]
     lines.append("a pickle runs code when it is opened; if you made it, give --trust to see its signature and use it")
     return lines
+
+
+def _words(value: Any) -> str:
+    """Return a fact as text: `a 1, b 2` for a table, the first few of a list."""
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in value.items())
+    return _some(value) if isinstance(value, (list, tuple)) else str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,6 @@ import numpy as np
 from foretell.errors import InternalError, ProofFailed
 from foretell.model.artifact import Artifact, judge
 from foretell.model.bundle import Bundle, Golden, read_bundle
-from foretell.model.formats import catboost, lightgbm, onnx, sklearn, xgboost
 from foretell.model.formats.base import Answers, Opened
 from foretell.model.model import Model
 from foretell.model.proof import Tolerance, compare
@@ -21,6 +21,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["answers_of", "load", "open_artifact", "replay"]
+
+_FORMATS = {
+    "onnx": "onnx",
+    "pickle": "sklearn",
+    "skops": "sklearn",
+    "xgboost": "xgboost",
+    "lightgbm": "lightgbm",
+    "catboost": "catboost",
+}
+"""File of the family in `formats/`, imported when a model of it is opened."""
 
 
 def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -> Model:
@@ -52,15 +62,17 @@ def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -
 
 def open_artifact(artifact: Artifact, *, trust: bool = False, sample: pa.Table | None = None) -> Opened:
     """Open a bare artifact by its format. The caller closes `reference`."""
-    name = artifact.path.name
-    if artifact.format in ("pickle", "skops"):
-        return sklearn.open_model(artifact.path, trust=trust, sample=sample)
-    if artifact.format == "onnx":
-        return onnx.open_model(name, artifact.content, artifact.path.parent)
-    by_format = {"xgboost": xgboost, "lightgbm": lightgbm, "catboost": catboost}
-    if artifact.format not in by_format:
-        raise InternalError(f'"{name}": format "{artifact.format}" has no opener. This is a bug.')
-    return by_format[artifact.format].open_model(name, artifact.content)
+    if artifact.format not in _FORMATS:
+        raise InternalError(f'"{artifact.path.name}": format "{artifact.format}" has no opener. This is a bug.')
+    module = import_module(f"foretell.model.formats.{_FORMATS[artifact.format]}")
+    opened: Opened
+    if _FORMATS[artifact.format] == "sklearn":
+        opened = module.open_model(artifact.path, trust=trust, sample=sample)
+    elif artifact.format == "onnx":
+        opened = module.open_model(artifact.path.name, artifact.content, artifact.path.parent)
+    else:
+        opened = module.open_model(artifact.path.name, artifact.content)
+    return opened
 
 
 def answers_of(predictions: Predictions) -> Answers:
