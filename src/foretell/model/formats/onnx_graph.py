@@ -76,12 +76,14 @@ def check(name: str, model: ModelProto) -> None:
         ArtifactInvalid: The model is not sound, or needs operators that ONNX Runtime does not have.
         ArtifactUntrusted: It has an operator that reads other files or runs code.
     """
+    _check_texts(name, _model_texts(model))
     imported = [o.domain for o in model.opset_import]
     if not imported:
         raise ArtifactInvalid(f'"{name}": it names no operator set; it is cut off, copy it again or export it again')
     own = {(f.domain, f.name) for f in model.functions}
     nodes = 0
     for part in _parts(model):
+        _check_texts(name, _part_texts(part))
         known = {_plain(d) for d in imported} | {_plain(o.domain) for o in getattr(part, "opset_import", ())}
         for node in part.node:
             nodes += 1
@@ -93,12 +95,40 @@ def check(name: str, model: ModelProto) -> None:
         _check_tensor(name, tensor)
 
 
+def _model_texts(model: ModelProto) -> Iterator[str | bytes]:
+    yield from (model.producer_name, model.producer_version, model.domain, model.doc_string)
+    for entry in model.metadata_props:
+        yield from (entry.key, entry.value)
+    yield from (o.domain for o in model.opset_import)
+    for function in model.functions:
+        yield from (function.name, function.domain)
+
+
+def _part_texts(part: Any) -> Iterator[str | bytes]:
+    for node in part.node:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (a.name for a in node.attribute)
+    for tensor in getattr(part, "initializer", ()):
+        yield tensor.name
+    # A graph's inputs and outputs are values with a name and a type, a function's are names.
+    for value in (*part.input, *part.output):
+        yield getattr(value, "name", value)
+
+
+def _check_texts(name: str, texts: Iterator[str | bytes]) -> None:
+    # The older syntax of protobuf, which ONNX uses, does not check strings: broken ones come as bytes.
+    if any(isinstance(text, bytes) for text in texts):
+        raise ArtifactInvalid(f'"{name}": a name in it is not UTF-8; the file is damaged, copy it again')
+
+
 def _plain(domain: str) -> str:
     return "" if domain == "ai.onnx" else domain
 
 
 def _check_node(name: str, node: NodeProto, known: set[str], own: set[tuple[str, str]]) -> None:
     domain = node.domain
+    if not node.output:
+        raise ArtifactInvalid(f'"{name}": operator "{node.op_type}" gives nothing; the file is damaged')
     if (domain, node.op_type) in own:
         return
     if domain not in _DOMAINS:

@@ -112,12 +112,12 @@ class _Graph:
         """Follow a value back through operators that only hand it on: its first name, and what made it."""
         for _ in range(len(self.makers)):
             node = self.makers.get(name)
-            if node is None or not node.input or not (node.op_type in _SAME or self._times_one(node)):
+            if node is None or not node.input or not (node.op_type in _SAME or self._is_times_one(node)):
                 return name, node
             name = node.input[0]
         return name, None
 
-    def _times_one(self, node: NodeProto) -> bool:
+    def _is_times_one(self, node: NodeProto) -> bool:
         constant = self.constants.get(node.input[1]) if node.op_type == "Mul" and len(node.input) == 2 else None
         return constant is not None and set(_values(constant)) == {1.0}
 
@@ -184,7 +184,7 @@ def _columns_of_classes(look: _Graph, outputs: tuple[TensorSpec, ...]) -> Meanin
 
 def _cut_from(look: _Graph, name: str) -> str | None:
     node = look.source(name)[1]
-    return node.input[0] if node is not None and node.op_type == "Slice" else None
+    return node.input[0] if node is not None and node.op_type == "Slice" and node.input else None
 
 
 def _is_label(look: _Graph, output: TensorSpec) -> bool:
@@ -247,7 +247,7 @@ def _traced_classes(look: _Graph, name: str) -> tuple[Label, ...]:
         return ()
     if node.op_type in _CLASSIFIERS:
         return _class_labels(node)
-    if node.op_type in ("ArrayFeatureExtractor", "Gather") and node.input[0] in look.constants:
+    if node.op_type in ("ArrayFeatureExtractor", "Gather") and len(node.input) == 2 and node.input[0] in look.constants:
         index = look.source(node.input[1])[1]
         if index is not None and index.op_type == "ArgMax":
             return tuple(_values(look.constants[node.input[0]]))

@@ -24,6 +24,7 @@ class OnnxRuntime:
     def __init__(self, session: Any, outputs: list[str], name: str) -> None:
         # The session's own `run` checks names and devices in Python first, which takes longer than a small
         # model does; the native session under it checks names, types and shapes again.
+        self._session = session
         self._run = getattr(session, "_sess", session).run
         self._outputs = outputs
         self._name = name
@@ -39,6 +40,7 @@ class OnnxRuntime:
 
     def close(self) -> None:
         """Let the session go. Idempotent."""
+        self._session = None
         self._run = _closed
 
 
@@ -81,7 +83,11 @@ def open(runner: Runner, signature: Signature, threads: int = 1) -> OnnxRuntime 
         raise RuntimeMissing("onnxruntime is not installed; run: pip install onnxruntime") from error
     try:
         session = onnxruntime.InferenceSession(
-            runner.content, _options(onnxruntime, threads), providers=["CPUExecutionProvider"]
+            # Its fallback prints, and tries the same provider again.
+            runner.content,
+            _options(onnxruntime, threads),
+            providers=["CPUExecutionProvider"],
+            enable_fallback=0,
         )
     except _failures() as error:
         raise ArtifactInvalid(f'"{runner.file}": ONNX Runtime refuses it: {_one_line(error)}') from error
