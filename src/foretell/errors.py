@@ -3,9 +3,20 @@
     ForetellError
       RequestError         the caller's; the same request fails again
         InvalidInput         the data does not fit the signature; names column, row and value
+        MalformedRequest     the bytes are not the protocol
+        ModelNotFound        no such model or version
+        RequestTooLarge      over a limit that is not going to move
+        Quarantined          these inputs have just brought a worker down
+      Unavailable          nobody's; retry after `retry_after_s`
+        QueueFull            no place in the queue
+        Overloaded           it would not be answered in time
+        ModelNotReady        loading, failed, or unloading
+        ServerDraining       about to stop
+      DeadlineExceeded     the caller's time ran out
       ModelError           the model's, while it runs
         InferenceFailed      the runtime raised
         InvalidOutput        its outputs do not fit the signature
+        WorkerCrashed        this request brings its process down, alone too
       LoadError            the model's, when it is opened
         ArtifactInvalid      damaged, or not what it claims to be
         ArtifactUntrusted    may run code, or reaches outside its folder
@@ -24,6 +35,7 @@ __all__ = [
     "ArtifactInvalid",
     "ArtifactUntrusted",
     "ConfigError",
+    "DeadlineExceeded",
     "ForetellError",
     "InferenceFailed",
     "InternalError",
@@ -31,10 +43,20 @@ __all__ = [
     "InvalidOutput",
     "LoadError",
     "MachineError",
+    "MalformedRequest",
     "ModelError",
+    "ModelNotFound",
+    "ModelNotReady",
+    "Overloaded",
     "ProofFailed",
+    "Quarantined",
+    "QueueFull",
     "RequestError",
+    "RequestTooLarge",
     "RuntimeMissing",
+    "ServerDraining",
+    "Unavailable",
+    "WorkerCrashed",
 ]
 
 
@@ -67,6 +89,74 @@ class InvalidInput(RequestError):
         self.row = row
 
 
+class MalformedRequest(RequestError):
+    """The bytes are not the protocol."""
+
+    code = "malformed_request"
+
+
+class ModelNotFound(RequestError):
+    """No such model, or no such version of it."""
+
+    code = "model_not_found"
+
+
+class RequestTooLarge(RequestError):
+    """Over a limit that the same request will meet again."""
+
+    code = "request_too_large"
+
+
+class Quarantined(RequestError):
+    """These inputs have just brought a worker down; they are refused for a while."""
+
+    code = "quarantined"
+
+
+class Unavailable(ForetellError):
+    """Nobody's fault: the same request may succeed later.
+
+    Attributes:
+        retry_after_s: When a retry is worth it, in seconds from now.
+    """
+
+    code = "unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: float = 1.0) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class QueueFull(Unavailable):
+    """The queue has no place for these rows or bytes."""
+
+    code = "queue_full"
+
+
+class Overloaded(Unavailable):
+    """It would not be answered before its deadline, so it was not begun."""
+
+    code = "overloaded"
+
+
+class ModelNotReady(Unavailable):
+    """The model is loading, has failed to load, or is unloading."""
+
+    code = "model_not_ready"
+
+
+class ServerDraining(Unavailable):
+    """The server is about to stop and takes no more requests."""
+
+    code = "server_draining"
+
+
+class DeadlineExceeded(ForetellError):
+    """The caller's own time ran out; the message says where."""
+
+    code = "deadline_exceeded"
+
+
 class ModelError(ForetellError):
     """The model's fault, while it runs."""
 
@@ -83,6 +173,12 @@ class InvalidOutput(ModelError):
     """The runtime's outputs do not fit the signature."""
 
     code = "invalid_output"
+
+
+class WorkerCrashed(ModelError):
+    """The worker dies of this request, also when it runs alone."""
+
+    code = "worker_crashed"
 
 
 class LoadError(ForetellError):
