@@ -45,6 +45,9 @@ def column_of_arrow(column: pa.Array | pa.ChunkedArray) -> Source:
         column = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
         if isinstance(column, pa.ChunkedArray):  # too large for one array
             return list(column.to_pylist())
+    if isinstance(column, pa.ExtensionArray):
+        # Its storage may be numbers that mean something else, such as the months of a period.
+        return [scalar if scalar.is_valid else None for scalar in column]
     kind, types = column.type, pa.types
     if types.is_floating(kind) or types.is_integer(kind) or types.is_boolean(kind):
         return _numbers(column)

@@ -108,13 +108,17 @@ def parse_number(text: str) -> int | float | None:
 
 
 def spellings(number: int | float | bool) -> tuple[str, ...]:
-    """Return the texts that a number may have as a category, the usual one first."""
+    """Return the texts that a number may have as a category, the usual one first.
+
+    Raises:
+        Unfit: An integer beyond float64. Python itself refuses to spell very long ones.
+    """
     if isinstance(number, bool):
         return ("True", "true", "TRUE") if number else ("False", "false", "FALSE")
     try:
         near = float(number)
     except OverflowError:
-        return (str(number),)
+        raise Unfit("expected a number that fits float64") from None
     if near.is_integer():
         return (str(int(number)), repr(near))
     return (repr(near),)
@@ -133,5 +137,8 @@ def shown(value: Any) -> str:
         value = value.item() if value.dtype.kind in "biufc" else str(value)
     if isinstance(value, bytes):
         value = value[:40]
-    text = _REPR.repr(value)
+    try:
+        text = _REPR.repr(value)
+    except ValueError:  # Python spells no integer of more than 4,300 digits
+        text = f"a very large {type(value).__name__}"
     return f"{text[:40]}..." if len(text) > 43 else text

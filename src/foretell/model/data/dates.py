@@ -22,7 +22,9 @@ MISSING_DATE = -(1 << 63)
 _EPOCH = dt.datetime(1970, 1, 1)
 _RANGE = "expected a date between 1677-09-22 and 2262-04-11, the range of INT64 nanoseconds"
 _KIND = "expected a date: a datetime, or ISO 8601 text such as 2026-01-31T12:00:00"
-_FRACTION = re.compile(r"(.*:\d\d)[.,](\d{1,9})(\D.*)?", re.ASCII)
+_FRACTION = re.compile(r"(.*:\d\d)[.,](\d+)(\D.*)?", re.ASCII)
+_LONGEST = 64
+"""Characters; any ISO 8601 instant has fewer."""
 _UNIT_NS = {"W": 604_800_000_000_000, "D": 86_400_000_000_000, "h": 3_600_000_000_000, "m": 60_000_000_000} | {
     "s": 1_000_000_000,
     "ms": 1_000_000,
@@ -79,7 +81,11 @@ def _of_datetime(value: dt.datetime) -> int:
 
 def _parse(text: str) -> int:
     # `fromisoformat` stops at microseconds; the digits after them are added here.
+    if len(text) > _LONGEST:
+        raise Unfit(_KIND)
     found = _FRACTION.fullmatch(text)
+    if found and len(found[2]) > 9:
+        raise Unfit("expected a date to the nanosecond, with at most 9 digits after the second")
     try:
         whole = dt.datetime.fromisoformat(f"{found[1]}{found[3] or ''}" if found else text)
     except ValueError:

@@ -120,7 +120,7 @@ def _of_row(given: Sequence[str], values: Sequence[Any], names: Names, notes: No
 
 def _of_array(data: NDArray[Any], names: Names, notes: Notes) -> Table:
     if isinstance(data, np.ma.MaskedArray) and data.dtype.names is None:
-        data = np.ma.filled(data.astype(object), None)
+        data = _unmasked(data)
     labels = data.dtype.names
     if labels is not None:
         data = data.reshape(-1)
@@ -138,10 +138,16 @@ def _of_array(data: NDArray[Any], names: Names, notes: Notes) -> Table:
 
 def _array_column(column: NDArray[Any]) -> Source:
     if isinstance(column, np.ma.MaskedArray):
-        column = np.ma.filled(column.astype(object), None)
+        column = _unmasked(column)
     if column.ndim != 1:
         raise InvalidInput(f"data: a column of shape {column.shape}, expected one value for each row")
     return column
+
+
+def _unmasked(data: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
+    found: NDArray[Any] = np.asarray(data.data).astype(object)
+    found[np.ma.getmaskarray(data)] = None
+    return found
 
 
 def _of_mapping(data: Mapping[Any, Any], names: Names, notes: Notes) -> Table:
