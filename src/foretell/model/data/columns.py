@@ -15,7 +15,9 @@ from numpy.typing import NDArray
 from foretell.errors import InternalError, InvalidInput
 from foretell.model.data.cells import Unfit, quote, shown
 from foretell.model.data.dates import nanoseconds_of
-from foretell.model.data.readers import DateReader, NumberReader, Reader
+from foretell.model.data.numbers import NumberReader
+from foretell.model.data.reader import Reader
+from foretell.model.data.readers import DateReader
 from foretell.model.data.vocabulary import Notes
 
 __all__ = ["PLAIN_TYPES", "Coded", "ColumnEncoder", "Numbers", "Source"]
@@ -53,8 +55,7 @@ class ColumnEncoder:
         self.reader = reader
         self.name = reader.field.name
         self._known = reader.known()
-        self._plain = isinstance(reader, NumberReader) and reader.plain
-        self._safe = reader.safe if isinstance(reader, NumberReader) else 0.0
+        self._plain = reader if isinstance(reader, NumberReader) and reader.plain else None
 
     def encode(self, source: Source, notes: Notes, first_row: int = 0) -> NDArray[Any]:
         """Return the column as an array that casts to the tensor's dtype without loss of range.
@@ -80,7 +81,7 @@ class ColumnEncoder:
         return self._encode_objects(source, notes, first_row)
 
     def _encode_objects(self, values: Sequence[Any], notes: Notes, first_row: int) -> NDArray[Any]:
-        if self._plain:
+        if self._plain is not None:
             found = self._plain_objects(values, notes, first_row)
             if found is not None:
                 return found
@@ -120,17 +121,18 @@ class ColumnEncoder:
         values, missing = source
         if values.dtype == np.float16:  # its sums overflow early
             values = values.astype(np.float32)
-        if not self._plain:
+        plain = self._plain
+        if plain is None:
             return self._encode_distinct(Numbers(values, missing), notes, first_row)
-        if self.reader.dtype.kind == "f":
+        if plain.is_float:
             found = values if values.dtype.kind == "f" else values.astype(np.float64)
             if missing is not None:
                 found = np.where(missing, np.nan, found)
-            if _is_safe(found, self._safe) and (found is values or not _beyond(found)):
+            if _is_safe(found, plain.safe) and (found is values or not _beyond(found)):
                 return found
-            bad = self._bad_floats(found)
+            bad = plain.misfits(found)
         else:
-            found, bad = values, self._bad_integers(values)
+            found, bad = values, plain.misfits(values)
             if missing is not None:
                 bad |= missing
         if bad.any():
@@ -140,29 +142,6 @@ class ColumnEncoder:
         if values.dtype.kind in "iu" and found is not values:
             self._note_rounded(values, found, missing, notes)
         return found
-
-    def _bad_floats(self, found: NDArray[Any]) -> NDArray[np.bool_]:
-        reader = self.reader
-        assert isinstance(reader, NumberReader), "only numbers come here. This is a bug."
-        inside: NDArray[np.bool_] = np.abs(found, dtype=np.float64) < reader.high
-        return ~(inside | np.isnan(found)) if reader.nullable else ~inside
-
-    def _bad_integers(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        reader = self.reader
-        assert isinstance(reader, NumberReader), "only numbers come here. This is a bug."
-        bad: NDArray[np.bool_] = np.zeros(values.shape, np.bool_)
-        if values.dtype.kind == "f":
-            # The greatest integers are not floats; the powers of two beyond them are.
-            inside = (values >= float(reader.low)) & (values < float(reader.high + 1))
-            bad = ~(inside & (np.floor(values) == values))
-        if values.dtype.kind not in "iu":
-            return bad
-        info = np.iinfo(values.dtype)
-        if info.min < reader.low:
-            bad |= values < reader.low
-        if info.max > reader.high:
-            bad |= values > reader.high
-        return bad
 
     def _note_rounded(
         self, values: NDArray[Any], found: NDArray[Any], missing: NDArray[np.bool_] | None, notes: Notes

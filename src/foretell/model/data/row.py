@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from foretell.errors import InvalidInput
 from foretell.model.data.cells import Unfit, quote, shown
 from foretell.model.data.columns import PLAIN_TYPES
-from foretell.model.data.readers import NumberReader, Reader
+from foretell.model.data.numbers import NumberReader
+from foretell.model.data.reader import Reader
 from foretell.model.data.vocabulary import Notes
 
 __all__ = ["RowEncoder", "Slot"]

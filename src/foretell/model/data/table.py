@@ -20,7 +20,8 @@ from foretell.errors import ArtifactInvalid
 from foretell.model.data.cells import quote
 from foretell.model.data.columns import ColumnEncoder
 from foretell.model.data.names import Names
-from foretell.model.data.readers import NumberReader, reader_of
+from foretell.model.data.numbers import NumberReader
+from foretell.model.data.readers import reader_of
 from foretell.model.data.row import RowEncoder, Slot
 from foretell.model.data.sources import Table, arrow_table, is_column, table_of
 from foretell.model.data.tensors import Prepared, TensorPreparation
