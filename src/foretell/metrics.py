@@ -90,7 +90,7 @@ class Family(Generic[Child]):
         self.name = name
         self.about = about
         self.labels = labels
-        self._make = make
+        self._make: Callable[[], Child] = make
         self._children: dict[tuple[str, ...], Child] = {}
 
     def child(self, *values: str) -> Child:
