@@ -19,7 +19,7 @@ from typing import Literal
 
 from foretell.errors import ArtifactInvalid, ArtifactUntrusted, ConfigError, MachineError
 from foretell.model.containers import COMPRESSIONS, Damaged, Inflated, json_keys, protobuf_fields, ubj_keys, zip_members
-from foretell.model.opcodes import pickle_protocol
+from foretell.model.pickles import pickle_protocol
 from foretell.model.strangers import stranger
 
 __all__ = ["Artifact", "Format", "judge", "judge_bytes", "read_bytes", "refuse_pickle"]

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foretell.model.inert import Array, Call, GlobalRef, Large, Table, UnreadablePickle, walk
-from foretell.model.opcodes import Pickle, read_pickle
+from foretell.model.pickles.inert import Array, Call, GlobalRef, Large, Table, UnreadablePickle, printable, walk
+from foretell.model.pickles.opcodes import Pickle, read_pickle
 
 __all__ = ["describe_estimator", "plain"]
 
@@ -76,18 +76,30 @@ def describe_estimator(content: bytes) -> dict[str, Any]:
     versions = _versions(found)
     if versions:
         about["versions"] = versions
-    return about | {"globals": found.globals, "strange": _strange(found.globals)}
+    return about | {"globals": found.globals[:_SHOWN], "strange": _strange(found.globals)}
 
 
 def plain(node: Any) -> Any:
-    """Return a node as a plain value: numbers, strings, lists, arrays of them; None where it is none."""
-    if isinstance(node, (str, int, float, bool, type(None))):
-        return node
+    """Return a node as plain values: numbers, texts, lists of them, arrays of them as lists; None where it is none."""
     if isinstance(node, (list, tuple)):
-        return [plain(item) if not isinstance(item, (list, tuple)) else None for item in node[:_SHOWN]]
+        return [_element(item) for item in node[:_SHOWN]]
     if isinstance(node, Array):
         return _decoded(node.dtype, node.shape, node.raw, node.order)
-    return _numpy(node) if isinstance(node, Call) else None
+    found = _numpy(node) if isinstance(node, Call) else None
+    return _element(node) if found is None else found
+
+
+def _element(node: Any) -> Any:
+    """Return a number or a text, also one of numpy's; None for anything else: nothing is followed in circles."""
+    if isinstance(node, str):
+        return printable(node)
+    if isinstance(node, (int, float, bool)):
+        return node
+    arguments = node.arguments if isinstance(node, Call) else None
+    if not isinstance(arguments, tuple) or len(arguments) != 2 or not _is_named(node.function, "scalar"):
+        return None
+    decoded = _decoded(_type_string(arguments[0]), (1,), _raw(arguments[1]), "C")
+    return decoded[0] if decoded else None
 
 
 def class_of(node: Any) -> str | None:
@@ -111,7 +123,7 @@ def _estimator(root: Call) -> dict[str, Any]:
     about: dict[str, Any] = {"class": type_name(root)}
     steps = list(_steps(root, "", 0))
     if steps:
-        about["steps"] = [{"name": name, "class": type_name(node)} for name, node in steps]
+        about["steps"] = [{"name": printable(name), "class": type_name(node)} for name, node in steps]
     # A pipeline keeps none of these itself: its first step knows the features, its last the classes.
     nodes = [root, *(node for _, node in steps)]
     for name, attributes in (
@@ -120,7 +132,7 @@ def _estimator(root: Call) -> dict[str, Any]:
     ):
         _first(about, name, nodes, attributes)
     _first(about, "classes", nodes[::-1], ("classes_", "_classes"))
-    trees = sum(_trees(node) for node in nodes)
+    trees = sum(_trees(node) for node in nodes[:100])
     if trees:
         about["trees"] = trees
     return about
@@ -167,7 +179,7 @@ def _trees(node: Call) -> int:
     state = _state(node)
     name = (class_of(node) or "").rsplit(".", 1)[-1]
     if name.startswith("HistGradientBoosting") and isinstance(state.get("_predictors"), list):
-        return sum(len(round_) for round_ in state.get("_predictors") if isinstance(round_, list))
+        return sum(len(r) for r in state.get("_predictors")[:100_000] if isinstance(r, list))
     if name in ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor"):
         return 1
     booster = _state(state.get("_Booster"))
@@ -179,7 +191,7 @@ def _trees(node: Call) -> int:
     members = _objects(members) if isinstance(members, Call) else members
     if not isinstance(members, list):
         return 0
-    return sum(1 for m in members if "Tree" in (class_of(m) or "").rsplit(".", 1)[-1])
+    return sum(1 for m in members[:20_000] if "Tree" in (class_of(m) or "").rsplit(".", 1)[-1])
 
 
 def _trees_of_booster(value: Any) -> int:
@@ -204,22 +216,21 @@ def _objects(node: Call) -> list[Any] | None:
 
 
 def _numpy(node: Call) -> Any:
-    """Return the value of an array, a scalar or bytes that numpy's own functions would make."""
-    name = str(node.function).rsplit(".", 1)[-1]
+    """Return the elements of an array that numpy's own functions would make."""
     arguments = node.arguments if isinstance(node.arguments, tuple) else ()
-    if name == "encode" and len(arguments) == 2 and isinstance(arguments[0], str):
-        return None
-    if name == "scalar" and len(arguments) == 2:
-        decoded = _decoded(_type_string(arguments[0]), (1,), _raw(arguments[1]), "C")
-        return decoded[0] if isinstance(decoded, list) and decoded else None
-    if name == "_frombuffer" and len(arguments) == 4:
+    if _is_named(node.function, "_frombuffer") and len(arguments) == 4:
         return _decoded(_type_string(arguments[1]), arguments[2], _raw(arguments[0]), arguments[3])
-    if name == "_reconstruct" and isinstance(node.state, tuple) and len(node.state) == 5:
+    if _is_named(node.function, "_reconstruct") and isinstance(node.state, tuple) and len(node.state) == 5:
         _, shape, dtype, fortran, raw = node.state
         if isinstance(raw, list):
-            return [plain(item) for item in raw[:_SHOWN] if not isinstance(item, (list, tuple))]
+            return [_element(item) for item in raw[:_SHOWN]]
         return _decoded(_type_string(dtype), shape, _raw(raw), "F" if fortran is True else "C")
     return None
+
+
+def _is_named(function: Any, name: str) -> bool:
+    # Never a node's own text: a few nested tuples would make an endless one.
+    return isinstance(function, GlobalRef) and function.name == name
 
 
 def _type_string(dtype: Any) -> str:
@@ -248,7 +259,11 @@ def _decoded(dtype: str, shape: Any, raw: bytes | None, order: Any) -> list[Any]
         return None
     try:
         elements: NDArray[Any] = np.frombuffer(raw, np.dtype(dtype))
-        return list(elements.reshape(shape, order="F" if order == "F" else "C")[:_SHOWN].tolist())
+        if len(shape) == 1 and elements.size == shape[0]:
+            return list(elements[:_SHOWN].tolist())
+        if elements.size > _SHOWN:
+            return None
+        return list(elements.reshape(shape, order="F" if order == "F" else "C").tolist())
     except (ValueError, TypeError, IndexError, UnicodeDecodeError, MemoryError, OverflowError):
         return None
 
@@ -261,14 +276,14 @@ def _versions(found: Pickle) -> dict[str, str]:
             continue
         version = _state(node).get("_sklearn_version")
         if isinstance(version, str):
-            versions.setdefault("scikit-learn", version[:40])
+            versions["scikit-learn"] = printable(version[:40])
             break
     return versions
 
 
 def _strange(names: list[str]) -> list[str]:
     """Return the names that no trained model of a well-known library needs."""
-    return [name for name in names if not _is_known(name)]
+    return [name for name in names if not _is_known(name)][:_SHOWN]
 
 
 def _is_known(full: str) -> bool:

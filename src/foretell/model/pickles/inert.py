@@ -11,7 +11,7 @@ from typing import Any
 
 from foretell.model.containers import Inflated
 
-__all__ = ["Array", "Call", "GlobalRef", "Large", "Plain", "Stream", "Table", "UnreadablePickle", "walk"]
+__all__ = ["Array", "Call", "GlobalRef", "Large", "Plain", "Stream", "Table", "UnreadablePickle", "printable", "walk"]
 
 _MAX_READ_BYTES = 4 << 30
 _MAX_LINE_BYTES = 1 << 20
@@ -44,10 +44,15 @@ class Table:
     """A dict, as pairs: keys are never hashed, so none can collide or be a node."""
 
     pairs: list[tuple[Any, Any]] = field(default_factory=list)
+    _texts: dict[str, Any] = field(default_factory=dict)
+    _indexed: int = 0
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return the last value under a key that is this string."""
-        return next((v for k, v in reversed(self.pairs) if isinstance(k, str) and k == name), default)
+        if self._indexed != len(self.pairs):
+            self._texts = {k: v for k, v in self.pairs if isinstance(k, str)}
+            self._indexed = len(self.pairs)
+        return self._texts.get(name, default)
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +90,12 @@ class Large:
     head: bytes
 
 
-def walk(root: Any, limit: int = 2_000_000) -> Iterator[Any]:
+def printable(text: str) -> str:
+    """Return text that a terminal can show: no control characters, no broken ones, not endless."""
+    return "".join(c if c.isprintable() else "\ufffd" for c in text[:200])
+
+
+def walk(root: Any, limit: int = 500_000) -> Iterator[Any]:
     """Yield every node that can be reached, each once, the outer before the inner."""
     seen: set[int] = set()
     waiting = [root]
@@ -146,6 +156,12 @@ class Stream:
 
     def read(self, count: int) -> bytes:
         """Return the next `count` bytes."""
+        end = self._in_piece + count
+        if end <= len(self._piece):
+            part = self._piece[self._in_piece : end]
+            self._in_piece = end
+            self.at += count
+            return part
         return b"".join(self._parts(count))
 
     def skip(self, count: int) -> None:
