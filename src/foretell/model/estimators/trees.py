@@ -18,7 +18,7 @@ from foretell.model.estimators.linear import label_of_scores, sigmoid_pair
 from foretell.model.estimators.refused import NoGraphError
 from foretell.model.trees import Ensemble, Tree
 
-__all__ = ["TREES", "emit_ensemble"]
+__all__ = ["TREES", "TREE_NAMES", "emit_ensemble", "leaves_of", "tree_of"]
 
 _MAX_BINS = 256
 
@@ -52,7 +52,8 @@ def _span(compiler: Compiler, source: Raw, ensemble: Ensemble) -> None:
     compiler.inputs.span(source.columns, low, high)
 
 
-def _tree(fitted: Any, value: NDArray[np.float64], target: int = 0) -> Tree:
+def tree_of(fitted: Any, value: NDArray[np.float64], target: int = 0) -> Tree:
+    """Return a fitted `tree_` with the given leaves: (nodes,) for one target, or (nodes, targets)."""
     leaf = fitted.children_left < 0
     going = (
         fitted.missing_go_to_left.astype(bool) if hasattr(fitted, "missing_go_to_left") else np.zeros(len(leaf), bool)
@@ -68,7 +69,7 @@ def _tree(fitted: Any, value: NDArray[np.float64], target: int = 0) -> Tree:
     )
 
 
-def _leaves(estimator: Any) -> NDArray[np.float64]:
+def leaves_of(estimator: Any) -> NDArray[np.float64]:
     """Return what each leaf says: (nodes,) or (nodes, targets); of two classes the second alone."""
     value = estimator.tree_.value
     if not hasattr(estimator, "classes_"):
@@ -81,7 +82,7 @@ def _leaves(estimator: Any) -> NDArray[np.float64]:
 
 def _forest(estimator: Any) -> Ensemble:
     members = getattr(estimator, "estimators_", [estimator])
-    trees = [_tree(m.tree_, _leaves(m)) for m in members]
+    trees = [tree_of(m.tree_, leaves_of(m)) for m in members]
     wide = trees[0].value.shape[1] if trees[0].value.ndim == 2 else 1
     return Ensemble(tuple(trees), estimator.n_features_in_, targets=wide).check()
 
@@ -102,7 +103,7 @@ def forest(compiler: Compiler, estimator: Any, source: Source, method: str) -> T
 
 def _gradient(estimator: Any) -> Ensemble:
     trees = [
-        _tree(member.tree_, estimator.learning_rate * member.tree_.value[:, 0, 0], target)
+        tree_of(member.tree_, estimator.learning_rate * member.tree_.value[:, 0, 0], target)
         for stage in estimator.estimators_
         for target, member in enumerate(stage)
     ]
@@ -205,7 +206,7 @@ def _boosted(estimator: Any) -> Ensemble:
         label = np.searchsorted(estimator.classes_, member.classes_)[member.tree_.value[:, 0, :].argmax(axis=1)]
         votes = np.full((len(label), classes), -weight / (classes - 1))
         votes[np.arange(len(label)), label] = weight
-        trees.append(_tree(member.tree_, votes[:, 1] - votes[:, 0] if classes == 2 else votes))
+        trees.append(tree_of(member.tree_, votes[:, 1] - votes[:, 0] if classes == 2 else votes))
     wide = 1 if classes == 2 else classes
     return Ensemble(tuple(trees), estimator.n_features_in_, targets=wide).check()
 
@@ -226,8 +227,9 @@ def ada_boost(compiler: Compiler, estimator: Any, source: Source, method: str) -
     return graph.like(graph.op("Softmax", scaled, axis=1), raw)
 
 
+TREE_NAMES = ("DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor")
 _FORESTS = (
-    "DecisionTreeClassifier", "DecisionTreeRegressor", "ExtraTreeClassifier", "ExtraTreeRegressor",
+    *TREE_NAMES,
     "RandomForestClassifier", "RandomForestRegressor", "ExtraTreesClassifier", "ExtraTreesRegressor",
 )  # fmt: skip
 TREES: dict[str, Rule] = {

@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 import weakref
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -160,10 +161,8 @@ def _start(scratch: str) -> subprocess.Popen[bytes]:
 
 def _stop(process: subprocess.Popen[bytes]) -> None:
     if process.stdin is not None:
-        try:
+        with suppress(OSError):  # it is gone already
             process.stdin.close()
-        except OSError:
-            pass  # it is gone already
     try:
         process.wait(_CLOSE_S)
     except subprocess.TimeoutExpired:
