@@ -117,13 +117,10 @@ class Family(Generic[Child]):
         yield f"# TYPE {self.name} {self._make().kind}"
         for values, child in self.children():
             own = [f'{label}="{_escaped(value)}"' for label, value in zip(self.labels, values, strict=True)]
-            for suffix, further, value in child.samples():
+            for suffix, further, number in child.samples():
                 labels = ",".join([*own, further] if further else own)
-                yield (
-                    f"{self.name}{suffix}{{{labels}}} {_number(value)}"
-                    if labels
-                    else (f"{self.name}{suffix} {_number(value)}")
-                )
+                braced = f"{{{labels}}}" if labels else ""
+                yield f"{self.name}{suffix}{braced} {_number(number)}"
 
 
 def _seconds() -> Histogram:

@@ -9,9 +9,9 @@ ROOT = Path(__file__).parents[2] / "src" / "foretell"
 
 LADDER = [  # lowest first; a package stands for its files, which may import each other
     {"errors"},
-    {"machine", "box"},
+    {"machine", "box", "clock", "metrics"},
     {"dtypes"},
-    {"signature"},
+    {"signature", "request"},
     {"model.containers"},
     {"model.pickles", "model.strangers"},
     {"model.artifact"},
@@ -22,16 +22,26 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"model.estimators", "model.model", "model.relabel"},
     {"model.load"},
     {"model.convert"},
+    {"engine.instance", "engine.limits", "engine.lifecycle", "engine.batch", "engine.statistics", "engine.scan"},
+    {"engine.scheduling", "engine.queue", "engine.suspects", "engine.worker", "engine.fakes"},
+    {"engine.crew"},
+    {"engine.batcher"},
+    {"engine.repository"},
+    {"engine.engine"},
+    {"protocol"},
+    {"server"},
     {"bulk"},
-    {"cli"},
+    {"cli", "testing"},
 ]
+WINGS = ("model", "engine")
+"""Packages whose rooms are their parts."""
 RUNG = {room: rung for rung, rooms in enumerate(LADDER) for room in rooms}
 
 
 def room_of(module: str) -> str:
     """Return the room of a module such as `foretell.model.data.cells`: `model.data`."""
     parts = module.split(".")[1:]
-    return ".".join(parts[:2]) if parts and parts[0] == "model" else ".".join(parts[:1])
+    return ".".join(parts[:2] if parts and parts[0] in WINGS else parts[:1])
 
 
 def imports_of(path: Path) -> set[str]:
@@ -39,7 +49,7 @@ def imports_of(path: Path) -> set[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("foretell"):
             names = {node.module} if node.module.count(".") > 1 else set()
-            if node.module in ("foretell", "foretell.model"):
+            if node.module == "foretell" or node.module in {f"foretell.{wing}" for wing in WINGS}:
                 names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= names or {node.module}
         elif isinstance(node, ast.Import):
@@ -48,7 +58,9 @@ def imports_of(path: Path) -> set[str]:
 
 
 MODULES = sorted(
-    p for p in ROOT.rglob("*.py") if p.relative_to(ROOT).as_posix() not in ("__init__.py", "model/__init__.py")
+    p
+    for p in ROOT.rglob("*.py")
+    if p.relative_to(ROOT).as_posix() not in ("__init__.py", *(f"{wing}/__init__.py" for wing in WINGS))
 )
 
 
