@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -33,7 +33,7 @@ class InferRequest:
     deadline: float | None = None
     """Instant of the engine's clock by which the answer must be there. None: the engine's default timeout."""
     priority: int = INTERACTIVE
-    parameters: Mapping[str, Any] = _NOTHING
+    parameters: Mapping[str, Any] = field(default_factory=lambda: _NOTHING)
     nbytes: int = 0
     """Bytes its tensors hold, for the bound of the queue. 0: counted from the arrays (a BYTES element counts 64)."""
 
