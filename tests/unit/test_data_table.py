@@ -200,7 +200,11 @@ def test_texts() -> None:
     data = ["a", "", None, "NA", float("nan"), 5, 5.0, 0.5, True, b"b"]
     found = preparation.prepare({"t": data})
     assert found.inputs["t"][:, 0].tolist() == ["a", "", "", "", "", "5", "5", "0.5", "True", "b"]
-    assert found.notes == ('column "t": 5 was read as the text "5"',)
+    assert found.notes == (
+        'column "t": "NA" was read as a missing value',
+        'column "t": 5 was read as the text "5"',
+    )
+    assert preparation.prepare({"t": "", "x": 1}).notes == ('ignored columns that the model does not take: "x"',)
     kept = each((Field("t", "text"), "text", "BYTES"), missing_text=None)
     assert kept.prepare({"t": data}).inputs["t"][:5, 0].tolist() == ["a", None, None, None, None]
     assert refusal(preparation, {"t": ["a", b"\xff"]}).row == 1

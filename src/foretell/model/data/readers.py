@@ -67,11 +67,16 @@ class TextReader(Reader):
     def __init__(self, field: Field, dtype: np.dtype[Any], missing_text: str | None) -> None:
         super().__init__(field, dtype, missing_text)
         self.vocabulary = Vocabulary(field)
+        self._is_free = not field.categories
+        """Any text may come, so one that spells a missing value may have meant itself: that is noted."""
 
     def read(self, value: Any, notes: Notes) -> Cell:
         """Return the text; see `Reader.read`."""
         index = self.vocabulary.find(value, notes)
         if index == MISSING:
+            if self._is_free and isinstance(value, str) and value.strip():
+                name = self.field.name
+                notes.setdefault(f"missing {name}", f"column {quote(name)}: {shown(value)} was read as a missing value")
             return self.none()
         if index != UNKNOWN:
             return self.vocabulary.text_of(index)
@@ -95,7 +100,14 @@ class TextReader(Reader):
         table = self._missing_table() | {value: self.vocabulary.text_of(index) for value, index in found.items()}
         if self.field.closed or self.vocabulary.numbers or not self.nullable:
             return Known(table, lambda text: self.read(text, {}))
+        if self._is_free:
+            return Known({None: self.missing}, self._free_text)
         return Known(table, lambda text: text)
+
+    def _free_text(self, text: str) -> Cell:
+        if text in MISSING_TEXTS:
+            raise KeyError(text)  # to be noted
+        return text
 
 
 class DateReader(Reader):

@@ -5,7 +5,6 @@ pandas and polars are known by the module of their types, never imported. Knows 
 
 from __future__ import annotations
 
-import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -17,11 +16,12 @@ from numpy.typing import NDArray
 from foretell.errors import InvalidInput
 from foretell.model.data.arrow import column_of_arrow, table_of_capsule
 from foretell.model.data.cells import quote
-from foretell.model.data.columns import Coded, Source
+from foretell.model.data.columns import Source
 from foretell.model.data.names import Names
+from foretell.model.data.sequences import any_column, array_column, is_column, library, pandas_column, unmasked
 from foretell.model.data.vocabulary import Notes
 
-__all__ = ["Table", "arrow_table", "is_column", "table_of"]
+__all__ = ["Table", "arrow_table", "table_of"]
 
 _FEW_ROWS = 32
 """Up to so many rows of a pandas frame are cheaper to take as Python values than column by column."""
@@ -41,25 +41,14 @@ class Table:
     """Whether the columns are sequences of Python values."""
 
 
-def is_column(value: Any) -> bool:
-    """Whether a value in a dict is a column rather than the value of one row."""
-    if isinstance(value, (str, bytes)) or np.isscalar(value):
-        return False
-    if isinstance(value, np.ndarray):
-        return value.ndim > 0
-    if isinstance(value, (list, tuple, range, array.array)):
-        return True
-    return hasattr(value, "__len__") and (_library(value) in ("pandas", "polars", "pyarrow"))
-
-
 def table_of(data: Any, names: Names, notes: Notes) -> Table:
     """Return data as a table.
 
     Raises:
         InvalidInput: It has none of the known forms, or does not have the columns of the model.
     """
-    library = _library(data)
-    if library == "pandas":
+    home = library(data)
+    if home == "pandas":
         return _of_pandas(data, names, notes)
     if isinstance(data, np.void) and data.dtype.names is not None:
         data = np.array([data], data.dtype)
@@ -69,9 +58,9 @@ def table_of(data: Any, names: Names, notes: Notes) -> Table:
         return _of_mapping(data, names, notes)
     if isinstance(data, (list, tuple)):
         return _of_list(data, names, notes)
-    if library == "polars" and type(data).__name__ == "LazyFrame":
+    if home == "polars" and type(data).__name__ == "LazyFrame":
         raise InvalidInput("data: a polars LazyFrame has no rows yet; call .collect() first")
-    if library == "pyarrow" and hasattr(data, "schema") and hasattr(data, "num_rows"):
+    if home == "pyarrow" and hasattr(data, "schema") and hasattr(data, "num_rows"):
         return arrow_table(data, names, notes)
     if hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__"):
         return arrow_table(table_of_capsule(data), names, notes)
@@ -91,26 +80,7 @@ def _of_pandas(data: Any, names: Names, notes: Notes) -> Table:
     if len(data) <= _FEW_ROWS and len(data.columns):
         columns = list(zip(*data.to_numpy(object).tolist(), strict=True)) or [()] * len(data.columns)
         return Table(len(data), columns.__getitem__, positions, is_plain=True)
-    return Table(len(data), lambda at: _pandas_column(data.iloc[:, at]), positions)
-
-
-def _pandas_column(series: Any) -> Source:
-    dtype, values = series.dtype, series.array
-    if isinstance(dtype, np.dtype):
-        found: NDArray[Any] = series.to_numpy()
-        return found
-    kind = type(dtype).__name__
-    if kind == "CategoricalDtype":
-        return Coded(values.codes, values.categories.tolist())
-    if kind == "DatetimeTZDtype":
-        instants: NDArray[Any] = values.asi8.view(f"M8[{dtype.unit}]")
-        return instants
-    if hasattr(values, "__arrow_array__"):
-        import pyarrow as pa
-
-        return column_of_arrow(pa.array(values))
-    dense: NDArray[Any] = series.to_numpy()
-    return dense
+    return Table(len(data), lambda at: pandas_column(data.iloc[:, at]), positions)
 
 
 def _of_row(given: Sequence[str], values: Sequence[Any], names: Names, notes: Notes) -> Table:
@@ -120,12 +90,12 @@ def _of_row(given: Sequence[str], values: Sequence[Any], names: Names, notes: No
 
 def _of_array(data: NDArray[Any], names: Names, notes: Notes) -> Table:
     if isinstance(data, np.ma.MaskedArray) and data.dtype.names is None:
-        data = _unmasked(data)
+        data = unmasked(data)
     labels = data.dtype.names
     if labels is not None:
         data = data.reshape(-1)
         positions = names.locate(labels, notes, frame=True)
-        return Table(len(data), lambda at: _array_column(data[labels[at]]), positions)
+        return Table(len(data), lambda at: array_column(data[labels[at]]), positions)
     if data.ndim not in (1, 2):
         raise InvalidInput(f"data: an array of shape {data.shape}, expected (rows, {len(names.all)})")
     if data.ndim == 1:
@@ -134,20 +104,6 @@ def _of_array(data: NDArray[Any], names: Names, notes: Notes) -> Table:
         data = data.reshape(1, -1)
     names.check_width(data.shape[1], "values")
     return Table(len(data), lambda at: data[:, at], {name: at for at, name in enumerate(names.all)})
-
-
-def _array_column(column: NDArray[Any]) -> Source:
-    if isinstance(column, np.ma.MaskedArray):
-        column = _unmasked(column)
-    if column.ndim != 1:
-        raise InvalidInput(f"data: a column of shape {column.shape}, expected one value for each row")
-    return column
-
-
-def _unmasked(data: np.ma.MaskedArray[Any, Any]) -> NDArray[Any]:
-    found: NDArray[Any] = np.asarray(data.data).astype(object)
-    found[np.ma.getmaskarray(data)] = None
-    return found
 
 
 def _of_mapping(data: Mapping[Any, Any], names: Names, notes: Notes) -> Table:
@@ -173,30 +129,7 @@ def _of_mapping(data: Mapping[Any, Any], names: Names, notes: Notes) -> Table:
                 column=name,
             )
     plain = all(isinstance(values[positions[name]], (list, tuple)) for name in names.needed)
-    return Table(rows, lambda at: _any_column(values[at]), positions, is_plain=plain)
-
-
-def _any_column(value: Any) -> Source:
-    if isinstance(value, (list, tuple)):
-        return value
-    if isinstance(value, np.ndarray):
-        return _array_column(value)
-    library = _library(value)
-    if library == "pandas":
-        return _pandas_column(value.to_series() if type(value).__name__.endswith("Index") else _as_series(value))
-    if library == "pyarrow":
-        return column_of_arrow(value)
-    if library == "polars":
-        import pyarrow as pa
-
-        return column_of_arrow(pa.chunked_array(value))
-    return list(value)
-
-
-def _as_series(value: Any) -> Any:
-    if hasattr(value, "array"):
-        return value
-    raise InvalidInput(f"data: a column is a {type(value).__module__}.{type(value).__name__}; send a Series or a list")
+    return Table(rows, lambda at: any_column(values[at]), positions, is_plain=plain)
 
 
 def _of_list(data: Sequence[Any], names: Names, notes: Notes) -> Table:
@@ -249,7 +182,3 @@ def _of_dicts(data: Sequence[Any], names: Names, notes: Notes) -> Table:
 def _refuse_flat(got: int, names: Names) -> None:
     many = f"; for many rows send shape (rows, {len(names.all)})" if got else ""
     raise InvalidInput(f"data: one row of {got} values, expected {len(names.all)} as the model was trained with{many}")
-
-
-def _library(data: Any) -> str:
-    return type(data).__module__.partition(".")[0]

@@ -23,7 +23,8 @@ from foretell.model.data.names import Names
 from foretell.model.data.numbers import NumberReader
 from foretell.model.data.readers import reader_of
 from foretell.model.data.row import RowEncoder, Slot
-from foretell.model.data.sources import Table, arrow_table, is_column, table_of
+from foretell.model.data.sequences import is_column
+from foretell.model.data.sources import Table, arrow_table, table_of
 from foretell.model.data.tensors import Prepared, TensorPreparation
 from foretell.model.data.vocabulary import Notes
 from foretell.signature import Signature, TensorSpec
