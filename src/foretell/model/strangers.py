@@ -87,8 +87,10 @@ def _text(head: bytes) -> tuple[str, str]:
         return f"an unknown binary file (begins with {head[:8].hex(' ')})", ""
     if not all(c.isprintable() or c in "\t\r\n\f" for c in text):
         return f"an unknown binary file (begins with {head[:8].hex(' ')})", ""
-    lines = text.splitlines()
+    if not text.strip():
+        return "blank text", ""
+    lines = text.strip().splitlines()
     commas = [line.count(",") for line in lines[:3]]
     if len(commas) > 1 and commas[0] > 0 and len(set(commas)) == 1:
         return "a CSV table", _DATA
-    return f"text ({lines[0][:40]!r}{'...' if len(text) > 40 else ''})" if lines else "blank text", ""
+    return f"text ({lines[0][:40]!r}{'...' if len(text) > 40 else ''})", ""
