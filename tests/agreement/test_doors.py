@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import math
 from typing import Any
 
@@ -48,13 +49,8 @@ def values(field: Field) -> st.SearchStrategy[Any]:
         "date": st.datetimes(pd.Timestamp.min.ceil("D").to_pydatetime(), pd.Timestamp.max.floor("D").to_pydatetime())
         | st.sampled_from(["2026-01-31", "1999-12-31T23:59:59.123456789Z", "2020-02-29T12:00:00+02:00"]),
     }
-    bad = st.sampled_from([math.inf, -math.inf, 5.5, 1e39, 2, "abc", "12.5", "NA", "None", "", True, 10**30, b"by"])
-    shares = [good[field.kind]] * 9 + ([MISSING] * 2 if field.nullable else []) + [MISSING | bad] * draw_bad()
-    return st.one_of(shares)
-
-
-def draw_bad() -> int:
-    return 1
+    mean = st.sampled_from([math.inf, -math.inf, 5.5, 1e39, 2, "abc", "12.5", "NA", "None", "", True, 10**30, b"by"])
+    return st.one_of([good[field.kind]] * 9 + [MISSING] * (2 * field.nullable) + [MISSING | mean])
 
 
 @st.composite
@@ -151,10 +147,20 @@ def doors(signature: Signature, rows: list[list[Any]]) -> dict[str, Any]:
         found["arrow, chunks"] = pa.concat_tables([table, table])
         found["arrow dictionaries"] = pa.table({n: encoded(table[n]) for n in names})
         found["polars"] = pl.from_arrow(table)
-    if all(type(v) in (int, float) or v is None for row in rows for v in row):
+    if all(v is None or (type(v) in (int, float) and (v != v or float(v) == v)) for row in rows for v in row):
         found["float array"] = np.array(rows, np.float64)
+        narrow = quiet_half(np.array(rows, np.float64))
+        if np.array_equal(narrow, np.array(rows, np.float64), equal_nan=True):
+            found["half array"] = narrow
+            found["single array"] = narrow.astype(np.float32)
+            found["single columns"] = {n: narrow[:, i].astype(np.float32) for i, n in enumerate(names)}
         found["float array, by columns"] = np.asfortranarray(np.array(rows, np.float64))
     return found
+
+
+def quiet_half(values: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        return values.astype(np.float16)
 
 
 def hashable(column: list[Any]) -> bool:
@@ -162,10 +168,15 @@ def hashable(column: list[Any]) -> bool:
 
 
 def arrow_of(columns: dict[str, list[Any]]) -> pa.Table | None:
+    """The rows in Arrow; None where a column has several types, which Arrow refuses, or turns into one another."""
+    for column in columns.values():
+        kinds = {type(v) for v in column} - {type(None), float}
+        if dt.datetime in kinds and (len(kinds) > 1 or any(v == v for v in column if type(v) is float)):
+            return None
     try:
         return pa.table({n: pa.array(v, from_pandas=True) for n, v in columns.items()})
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError):
-        return None  # a column of several types, which Arrow cannot hold
+        return None
 
 
 def encoded(column: pa.ChunkedArray) -> pa.ChunkedArray:
