@@ -113,6 +113,7 @@ def to_onnx(
     split: int = 0,
     before: Sequence[NodeProto] = (),
     before_output: str = "",
+    input_datatype: Literal["FP32", "FP64"] | None = None,
 ) -> bytes:
     """Return a whole model: `input` (rows, features) to `output` (rows, `output_width`).
 
@@ -123,6 +124,7 @@ def to_onnx(
         split: Trees per graph node; 0 is all of them in one.
         before: Nodes that make `before_output` from `input`, which the trees then take.
         before_output: Name of what `before` gives.
+        input_datatype: Of `input`, where `before` changes it to `ensemble.datatype`.
     """
     from onnx import TensorProto, helper
 
@@ -131,7 +133,11 @@ def to_onnx(
     graph = helper.make_graph(
         nodes,
         "trees",
-        [helper.make_tensor_value_info(input, element[ensemble.datatype], [None, ensemble.n_features])],
+        [
+            helper.make_tensor_value_info(
+                input, element[input_datatype or ensemble.datatype], [None, ensemble.n_features]
+            )
+        ],
         [helper.make_tensor_value_info(output, element[output_datatype(ensemble)], [None, output_width(ensemble)])],
     )
     opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", opset_for(ensemble))]
