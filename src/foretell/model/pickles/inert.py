@@ -13,7 +13,7 @@ from foretell.model.containers import Inflated
 
 __all__ = ["Array", "Call", "GlobalRef", "Large", "Plain", "Stream", "Table", "UnreadablePickle", "printable", "walk"]
 
-_MAX_READ_BYTES = 4 << 30
+_MAX_READ_BYTES = 2 << 30
 _MAX_LINE_BYTES = 1 << 20
 
 
@@ -171,12 +171,19 @@ class Stream:
 
     def line(self) -> bytes:
         """Return the bytes up to the next newline, without it."""
-        found = bytearray()
-        while (byte := self.read(1)) != b"\n":
-            found += byte
-            if len(found) > _MAX_LINE_BYTES:
-                raise UnreadablePickle(f"a line that begins at byte {self.at - len(found)} does not end")
-        return bytes(found)
+        found: list[bytes] = []
+        length = 0
+        while length <= _MAX_LINE_BYTES:
+            end = self._piece.find(b"\n", self._in_piece)
+            if end >= 0:
+                found.append(self.read(end - self._in_piece))
+                self.skip(1)
+                return b"".join(found)
+            found.append(self.read(max(len(self._piece) - self._in_piece, 1)))
+            if found[-1] == b"\n":
+                return b"".join(found[:-1])
+            length += len(found[-1])
+        raise UnreadablePickle(f"a line that begins at byte {self.at - length} does not end")
 
     def _parts(self, count: int) -> Iterator[bytes]:
         if count < 0 or self.at + count > _MAX_READ_BYTES:
