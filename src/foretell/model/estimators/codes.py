@@ -8,7 +8,7 @@ independent: that is checked. Knows no type of estimator.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -90,7 +90,7 @@ class _Asked:
         inputs.closed |= {c for c, answer in zip(columns, unknown, strict=True) if answer is None}
         inputs.required |= {c for c, answer in zip(columns, missing, strict=True) if answer is None}
         for place, values in enumerate(self.known):
-            known = self.rows([self._with(place, v) for v in values]) if values else []
+            known: Iterable[NDArray[np.float64]] = self.rows([self._with(place, v) for v in values]) if values else []
             yield [unknown[place], *known, missing[place]]
 
     def _with(self, place: int, value: Any) -> list[Any]:

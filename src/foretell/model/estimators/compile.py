@@ -47,6 +47,8 @@ class Compiler:
         self.asked: set[str] = set()
         """Datatypes in which steps took raw numbers."""
         self.opset = ML_OPSET
+        self.origins: dict[str, tuple[int | None, ...]] = {}
+        """For tensors that are raw numbers still: the raw column of each of their columns."""
         self._plan = plan
         self._done: dict[tuple[int, Source, str], Tensor] = {}
 
@@ -89,8 +91,24 @@ class Compiler:
                 if self.inputs.is_text(column):
                     raise NoGraphError(f'it reads column "{self.inputs.names[column]}", which holds text')
             places = [self.inputs.position(c, "number") for c in source.columns]
+            columns = source.columns
             source = self.graph.pick(self.graph.source, places)
-        return self.graph.cast(source, datatype)
+            self.origins[source.name] = columns
+        found = self.graph.cast(source, datatype)
+        self.origins[found.name] = self.origins.get(source.name, (None,) * source.width)
+        return found
+
+    def raw_columns(self, source: Source) -> tuple[int | None, ...]:
+        """Return the raw column that each column of a source still is; None where it is something else."""
+        if isinstance(source, Raw):
+            return source.columns
+        return self.origins.get(source.name, (None,) * source.width)
+
+    def span(self, source: Source, low: Any, high: Any) -> None:
+        """Remember ranges that a step saw in training, for columns that are raw still."""
+        raw = self.raw_columns(source)
+        known = [(c, a, b) for c, a, b in zip(raw, low, high, strict=True) if c is not None]
+        self.inputs.span([c for c, _, _ in known], [a for _, a, _ in known], [b for _, _, b in known])
 
     def codes(self, raw: Raw) -> Tensor:
         """Return raw columns as codes of their vocabularies."""

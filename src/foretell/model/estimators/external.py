@@ -7,6 +7,7 @@ judged later, on rows, with the whole graph.
 from __future__ import annotations
 
 import warnings
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -46,9 +47,16 @@ def by_skl2onnx(compiler: Compiler, estimator: Any, source: Source, method: str)
 
 def _placeholder(compiler: Compiler, estimator: Any, x: Tensor, method: str) -> Tensor:
     name = compiler.graph.name("later")
-    if hasattr(estimator, "classes_") and method == "predict":
+    if method == "predict" and (hasattr(estimator, "classes_") or _groups(estimator)):
         return Tensor(name, "INT64", 1)
     return Tensor(name, "FP64", _width(estimator, x, method))
+
+
+def _groups(estimator: Any) -> bool:
+    """Return whether it sorts rows into groups: clusters, or what is inside and what is not (1, -1)."""
+    from sklearn.base import is_clusterer, is_outlier_detector
+
+    return is_clusterer(estimator) or is_outlier_detector(estimator) or type(estimator).__name__.endswith("Mixture")
 
 
 def _converted(estimator: Any, x: Tensor, method: str) -> Any:
@@ -56,6 +64,9 @@ def _converted(estimator: Any, x: Tensor, method: str) -> Any:
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import DoubleTensorType, FloatTensorType
 
+    if type(estimator).__name__ == "KBinsDiscretizer" and estimator.encode == "onehot":
+        estimator = copy(estimator)
+        estimator.encode = "onehot-dense"
     kind = DoubleTensorType if x.datatype == "FP64" else FloatTensorType
     options: dict[str, Any] = {}
     if hasattr(estimator, "classes_"):
@@ -88,6 +99,8 @@ def _read(compiler: Compiler, estimator: Any, model: Any, x: Tensor, method: str
     element = infos[chosen].type.tensor_type.elem_type
     if labels:
         return _positions(compiler, estimator, chosen, element)
+    if method == "predict" and _groups(estimator):
+        return _group(compiler, estimator, chosen)
     wide = chosen if element == 11 else graph.op("Cast", chosen, to=11)
     width = _width(estimator, x, method)
     flat = graph.op("Reshape", wide, graph.constant(np.array([-1, width], np.int64)))
@@ -105,6 +118,17 @@ def _positions(compiler: Compiler, estimator: Any, labels: str, element: int) ->
     if keys.get("keys_int64s") != places:
         labels = graph.op("LabelEncoder", labels, domain="ai.onnx.ml", values_int64s=places, default_int64=-1, **keys)
     return Tensor(graph.op("Reshape", labels, graph.constant(np.array([-1, 1], np.int64))), "INT64", 1)
+
+
+def _group(compiler: Compiler, estimator: Any, chosen: str) -> Tensor:
+    """Return the position of a group: of -1 and 1 for a detector of outliers."""
+    from sklearn.base import is_outlier_detector
+
+    graph = compiler.graph
+    place = graph.op("Cast", chosen, to=7)
+    if is_outlier_detector(estimator):
+        place = graph.op("Cast", graph.op("Greater", place, graph.constant(np.int64(0))), to=7)
+    return Tensor(graph.op("Reshape", place, graph.constant(np.array([-1, 1], np.int64))), "INT64", 1)
 
 
 def _width(estimator: Any, x: Tensor, method: str) -> int:

@@ -24,7 +24,8 @@ def fields_of(inputs: Inputs, sample: pa.Table | None) -> tuple[Field, ...]:
 def columns_of(fields: tuple[Field, ...]) -> tuple[tuple[TensorSpec, ...], dict[str, tuple[Column, ...]]]:
     """Return a tensor per field, and what it is made of."""
     ways: dict[str, tuple[str, Encoding]] = {"text": ("BYTES", "text"), "date": ("INT64", "date")}
-    specs, columns = [], {}
+    specs: list[TensorSpec] = []
+    columns: dict[str, tuple[Column, ...]] = {}
     for field in fields:
         texts = field.kind == "category" and any(isinstance(c, str) for c in field.categories)
         datatype, encoding = ways.get("text" if texts else field.kind, ("FP64", "number"))

@@ -58,7 +58,7 @@ class Graph:
         self._count += 1
         return f"{hint}_{self._count}"
 
-    def constant(self, array: NDArray[Any] | Sequence[Any]) -> str:
+    def constant(self, array: NDArray[Any] | np.generic | Sequence[Any]) -> str:
         """Add a constant and return its name; equal constants share one."""
         import onnx
 

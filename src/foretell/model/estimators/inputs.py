@@ -7,7 +7,7 @@ vocabulary of the column: the values of all encoders that read it. Knows numpy, 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -81,7 +81,7 @@ class Inputs:
                 known.append(label)
                 self.grown = True
 
-    def span(self, columns: Sequence[int], low: NDArray[Any], high: NDArray[Any]) -> None:
+    def span(self, columns: Sequence[int], low: Sequence[float], high: Sequence[float]) -> None:
         """Remember the range that a step saw in training, for columns where none is known yet."""
         for column, least, most in zip(columns, low, high, strict=True):
             if math.isfinite(least) and math.isfinite(most):
@@ -97,21 +97,21 @@ class Inputs:
         known = self.vocabulary[column]
         if any(isinstance(v, str) for v in known):
             return "\x1funknown"
-        return max((float(v) for v in known), default=0.0) + 1.5  # type: ignore[arg-type]
+        return max((float(v) for v in known), default=0.0) + 1.5
 
     def is_text(self, column: int) -> bool:
         """Return whether a column holds strings."""
         return column in self.texts or any(isinstance(v, str) for v in self.vocabulary.get(column, ()))
 
-    def frame(self, columns: dict[int, Sequence[Any]], rows: int) -> Any:
+    def frame(self, columns: Mapping[int, Sequence[Any] | NDArray[Any]], rows: int) -> Any:
         """Return rows as the estimator takes them: a frame with its names, or an array.
 
         Args:
             columns: Values by column; a column that is not here is all missing.
             rows: How many rows there are.
         """
-        filled = {c: self._typed(c, columns.get(c)) for c in range(len(self.names))}
-        filled = {c: np.full(rows, np.nan) if v is None else v for c, v in filled.items()}
+        empty = np.full(rows, np.nan)
+        filled = {c: self._typed(c, columns.get(c, empty)) for c in range(len(self.names))}
         if self.named:
             import pandas as pd
 
@@ -126,9 +126,7 @@ class Inputs:
         """Return some columns of what `frame` made, by position."""
         return table.iloc[:, list(columns.columns)] if self.named else table[:, list(columns.columns)]
 
-    def _typed(self, column: int, values: Sequence[Any] | None) -> NDArray[Any] | None:
-        if values is None:
-            return None
+    def _typed(self, column: int, values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
         if isinstance(values, np.ndarray) and values.dtype != object:
             return values
         known = self.vocabulary.get(column, ())

@@ -57,6 +57,27 @@ def classifier(compiler: Compiler, estimator: Any, source: Source, method: str) 
     return graph.like(graph.op("Softmax", x.name, axis=1), x)
 
 
+def stochastic(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
+    """Write a linear classifier by stochastic gradient descent; probabilities by the rule of its loss."""
+    if method != "predict_proba":
+        return classifier(compiler, estimator, source, method)
+    graph, x = compiler.graph, scores(compiler, estimator, source)
+    if estimator.loss == "modified_huber" and x.width == 1:
+        cut = graph.op("Clip", x.name, graph.number(-1, x), graph.number(1, x))
+        second = graph.op("Div", graph.op("Add", cut, graph.number(1, x)), graph.number(2, x))
+        first = graph.op("Sub", graph.number(1, x), second)
+        return graph.join([graph.like(first, x), graph.like(second, x)])
+    if estimator.loss != "log_loss":
+        raise NoGraphError(f'probabilities of the loss "{estimator.loss}" have no graph')
+    if x.width == 1:
+        return sigmoid_pair(compiler, x)
+    each = graph.op("Sigmoid", x.name)
+    total = graph.op("ReduceSum", each, graph.constant(np.array([1], np.int64)))
+    empty = graph.op("Equal", total, graph.number(0, x))
+    share = graph.op("Div", each, graph.op("Where", empty, graph.number(1, x), total))
+    return graph.like(graph.op("Where", empty, graph.number(1 / x.width, x), share), x)
+
+
 def label_of_scores(compiler: Compiler, x: Tensor) -> Tensor:
     """Write the position of the label: of the largest score, or whether the only score is above 0."""
     graph = compiler.graph
@@ -79,6 +100,7 @@ def _dense(weights: Any) -> Any:
 
 
 LINEAR: dict[str, Rule] = {
+    "SGDClassifier": stochastic,
     **dict.fromkeys(
         (
             "LinearRegression", "Ridge", "RidgeCV", "Lasso", "LassoCV", "ElasticNet", "ElasticNetCV", "Lars", "LarsCV",
@@ -93,7 +115,7 @@ LINEAR: dict[str, Rule] = {
     **dict.fromkeys(
         (
             "LogisticRegression", "LogisticRegressionCV", "RidgeClassifier", "RidgeClassifierCV", "LinearSVC",
-            "Perceptron", "PassiveAggressiveClassifier",
+            "Perceptron", "PassiveAggressiveClassifier", "LinearDiscriminantAnalysis",
         ),
         classifier,
     ),

@@ -204,6 +204,34 @@ def _depths(estimator: Any) -> Ensemble:
     return Ensemble(tuple(trees), estimator.n_features_in_).check()
 
 
+def weighted_median(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
+    """Write AdaBoost's regression: of the trees' answers in order, the one at half of the weight."""
+    graph = compiler.graph
+    answers = graph.cast(emit_ensemble(compiler, compiler.once(estimator, _each), source), "FP64")
+    if answers.width == 1:
+        return answers
+    many = graph.constant(np.array([answers.width], np.int64))
+    ordered, places = graph.ops("TopK", [answers.name, many], 2, axis=1, largest=0, sorted=1)
+    weights = np.asarray(estimator.estimator_weights_[: answers.width], np.float64)
+    passed = graph.op("CumSum", graph.op("Gather", graph.constant(weights), places), graph.constant(np.int64(1)))
+    total = graph.pick(Tensor(passed, "FP64", answers.width), [answers.width - 1])
+    half = graph.op("Mul", total.name, graph.number(0.5, answers))
+    above = graph.op("Cast", graph.op("GreaterOrEqual", passed, half), to=7)
+    return graph.like(
+        graph.op("GatherElements", ordered, graph.op("ArgMax", above, axis=1, keepdims=1), axis=1), answers, 1
+    )
+
+
+def _each(estimator: Any) -> Ensemble:
+    """Return trees that each answer in a column of their own."""
+    members = estimator.estimators_
+    for member in members:
+        if type(member).__name__ not in TREE_NAMES:
+            raise NoGraphError(f"it boosts a {type(member).__name__}")
+    trees = [tree_of(m.tree_, leaves_of(m), place) for place, m in enumerate(members)]
+    return Ensemble(tuple(trees), estimator.n_features_in_, targets=len(trees)).check()
+
+
 def inner(attribute: str) -> Rule:
     """Return a rule that passes on to an estimator inside."""
 
@@ -224,6 +252,7 @@ MEMBERS: dict[str, Rule] = {
     "RegressorChain": chain,
     "OneVsRestClassifier": one_against_rest,
     "IsolationForest": isolation_forest,
+    "AdaBoostRegressor": weighted_median,
     "FrozenEstimator": inner("estimator"),
     "SelfTrainingClassifier": inner("estimator_"),
     "RANSACRegressor": inner("estimator_"),

@@ -5,6 +5,8 @@ Nothing here parses: XGBoost, LightGBM and CatBoost write, and Foretell's reader
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +32,8 @@ def native_model(estimator: Any) -> tuple[str, bytes, list[Any] | None] | None:
     library = library_of(estimator)
     if library is None:
         return None
+    if library == "xgboost" and not _is_nan(getattr(estimator, "missing", None)):
+        return None  # its file does not say which value stands for missing
     classes = getattr(estimator, "classes_", None)
     plain = None if classes is None or np.ndim(classes) != 1 or not len(classes) else np.asarray(classes).tolist()
     return library, native_bytes(estimator, library), plain
@@ -43,4 +47,14 @@ def native_bytes(estimator: Any, library: str) -> bytes:
     if library == "lightgbm":
         booster = getattr(estimator, "booster_", estimator)
         return str(booster.model_to_string()).encode()
-    return bytes(estimator._serialize_model())
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, "model.json")
+        try:
+            estimator.save_model(str(file), format="json")
+        except Exception:  # noqa: BLE001 - the library has no JSON for texts and embeddings
+            return bytes(estimator._serialize_model())
+        return file.read_bytes()
+
+
+def _is_nan(value: Any) -> bool:
+    return value is None or value != value

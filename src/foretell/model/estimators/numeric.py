@@ -32,6 +32,8 @@ def simple_imputer(compiler: Compiler, estimator: Any, source: Source, method: s
     mask = graph.pick(gone, kept.tolist())
     values = graph.pick(x, kept.tolist())
     filled = graph.like(graph.op("Where", mask.name, graph.array(fill[kept], x), values.name), values)
+    raw = compiler.raw_columns(source)
+    compiler.origins[filled.name] = tuple(raw[int(k)] for k in kept)
     return graph.join([filled, *_indicators(compiler, estimator.indicator_, gone, x)])
 
 
@@ -75,8 +77,8 @@ def _clip(compiler: Compiler, x: Tensor, low: float, high: float) -> Tensor:
 
 
 def _span(compiler: Compiler, source: Source, low: Any, high: Any) -> None:
-    if isinstance(source, Raw) and low is not None and high is not None:
-        compiler.inputs.span(source.columns, np.asarray(low, float), np.asarray(high, float))
+    if low is not None and high is not None:
+        compiler.span(source, np.asarray(low, float), np.asarray(high, float))
 
 
 def standard_scaler(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
@@ -127,8 +129,8 @@ def encode_numbers(compiler: Compiler, estimator: Any, source: Tensor) -> Tensor
     known = [_known(c) for c in estimator.categories_]
     most = max(map(len, known), default=0)
     padded = np.full((1, len(known), max(most, 1)), np.inf)
-    for place, values in enumerate(known):
-        padded[0, place, : len(values)] = values
+    for column, values in enumerate(known):
+        padded[0, column, : len(values)] = values
     wide = graph.op("Unsqueeze", x.name, graph.constant(np.array([2], np.int64)))
     equal = graph.op("Cast", graph.op("Equal", wide, graph.constant(padded)), to=7)
     place = graph.op("ArgMax", equal, axis=2, keepdims=0)

@@ -51,7 +51,7 @@ def hold(content: bytes, kind: str, *, trust: bool) -> Held:
             made_with = ", ".join(sorted(map(str, versions)))
     if not any(hasattr(estimator, name) for name in ("predict", "transform", "best_estimator_")):
         raise ArtifactInvalid(f"it holds a {type(estimator).__name__}, which has no predict; expected an estimator")
-    notes = ()
+    notes: tuple[str, ...] = ()
     if made_with:
         notes = (
             f"trained with scikit-learn {made_with}, opened with {sklearn.__version__}: "

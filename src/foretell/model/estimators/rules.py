@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from foretell.model.estimators.compile import Rule
+from foretell.model.estimators.distances import DISTANCES
 from foretell.model.estimators.external import by_skl2onnx
 from foretell.model.estimators.linear import LINEAR
 from foretell.model.estimators.members import MEMBERS
@@ -13,5 +14,5 @@ from foretell.model.estimators.wrapped import WRAPPED
 
 __all__ = ["OTHERWISE", "RULES"]
 
-RULES: dict[str, Rule] = STEPS | NUMERIC | LINEAR | TREES | MEMBERS | WRAPPED
+RULES: dict[str, Rule] = STEPS | NUMERIC | LINEAR | TREES | DISTANCES | MEMBERS | WRAPPED
 OTHERWISE: Rule = by_skl2onnx

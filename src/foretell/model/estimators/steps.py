@@ -59,7 +59,9 @@ def column_transformer(compiler: Compiler, estimator: Any, source: Source, metho
         parts.append(_weighted(compiler, part, weights.get(name)))
     if not parts:
         raise NoGraphError("it drops every column")
-    return compiler.graph.join(parts)
+    joined = compiler.graph.join(parts)
+    compiler.origins[joined.name] = tuple(c for part in parts for c in compiler.raw_columns(part))
+    return joined
 
 
 def feature_union(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:

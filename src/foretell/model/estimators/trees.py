@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretell.model.estimators.compile import Compiler, Rule, Source
-from foretell.model.estimators.graph import Raw, Tensor
+from foretell.model.estimators.graph import Tensor
 from foretell.model.estimators.linear import label_of_scores, sigmoid_pair
 from foretell.model.estimators.refused import NoGraphError
 from foretell.model.trees import Ensemble, Tree
@@ -28,8 +28,7 @@ def emit_ensemble(compiler: Compiler, ensemble: Ensemble, source: Source) -> Ten
     from foretell.model.trees.graph import bulk_split, opset_for, output_datatype, output_width, tree_nodes
 
     graph = compiler.graph
-    if isinstance(source, Raw):
-        _span(compiler, source, ensemble)
+    _span(compiler, source, ensemble)
     x = compiler.numbers(source, ensemble.datatype)
     if ensemble.datatype == "FP32" and graph.source.datatype == "FP64":
         ensemble, x = replace(ensemble, datatype="FP64"), graph.cast(x, "FP64")
@@ -43,13 +42,13 @@ def emit_ensemble(compiler: Compiler, ensemble: Ensemble, source: Source) -> Ten
     return output
 
 
-def _span(compiler: Compiler, source: Raw, ensemble: Ensemble) -> None:
+def _span(compiler: Compiler, source: Source, ensemble: Ensemble) -> None:
     low, high = np.full(ensemble.n_features, np.inf), np.full(ensemble.n_features, -np.inf)
     for tree in ensemble.trees:
         inner = (tree.left >= 0) & ~np.isin(np.arange(tree.nodes), list(tree.categories))
         np.minimum.at(low, tree.feature[inner], tree.threshold[inner])
         np.maximum.at(high, tree.feature[inner], tree.threshold[inner])
-    compiler.inputs.span(source.columns, low, high)
+    compiler.span(source, low, high)
 
 
 def tree_of(fitted: Any, value: NDArray[np.float64], target: int = 0) -> Tree:
@@ -73,11 +72,11 @@ def leaves_of(estimator: Any) -> NDArray[np.float64]:
     """Return what each leaf says: (nodes,) or (nodes, targets); of two classes the second alone."""
     value = estimator.tree_.value
     if not hasattr(estimator, "classes_"):
-        return value[:, 0, 0] if value.shape[1] == 1 else value[:, :, 0]
+        return np.asarray(value[:, 0, 0] if value.shape[1] == 1 else value[:, :, 0])
     if value.shape[1] > 1:
         raise NoGraphError("it gives several labels a row")
     classes = value.shape[2]
-    return value[:, 0, 1] if classes == 2 else value[:, 0, :classes]
+    return np.asarray(value[:, 0, 1] if classes == 2 else value[:, 0, :classes])
 
 
 def _forest(estimator: Any) -> Ensemble:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from foretell.errors import ArtifactInvalid
 from foretell.model.estimators.compile import Compiler, Rule, Source
 from foretell.model.estimators.graph import Tensor
 from foretell.model.estimators.linear import label_of_scores
@@ -17,6 +18,8 @@ from foretell.model.estimators.trees import emit_ensemble
 from foretell.model.trees import Ensemble
 
 __all__ = ["WRAPPED"]
+
+_LOGIT_EPS = 1e-12
 
 
 def calibrated(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
@@ -31,12 +34,14 @@ def calibrated(compiler: Compiler, estimator: Any, source: Source, method: str) 
 
 def _one_calibrated(compiler: Compiler, member: Any, source: Source) -> Tensor:
     classes, inner = len(member.classes), member.estimator
-    if member.method not in ("sigmoid", "isotonic"):
+    if member.method not in ("sigmoid", "isotonic", "temperature"):
         raise NoGraphError(f'calibration by "{member.method}" has no graph')
     if len(inner.classes_) != classes:
         raise NoGraphError("it saw only some of the classes")
     asked = "decision_function" if hasattr(inner, "decision_function") else "predict_proba"
     scores = compiler.graph.cast(compiler.emit(inner, source, asked), "FP64")
+    if member.method == "temperature":
+        return _warm(compiler, member.calibrators[0], scores, asked)
     if classes == 2 and scores.width == 2:
         scores = one_column(compiler, scores, 1)
     parts = [
@@ -44,6 +49,18 @@ def _one_calibrated(compiler: Compiler, member: Any, source: Source) -> Tensor:
         for place, calibrator in enumerate(member.calibrators)
     ]
     return _normalized(compiler, parts, classes)
+
+
+def _warm(compiler: Compiler, calibrator: Any, scores: Tensor, asked: str) -> Tensor:
+    """Write softmax(beta * logits). scikit-learn's `_convert_to_logits` makes logits of scores and probabilities."""
+    graph = compiler.graph
+    logits = scores
+    if asked == "predict_proba":
+        logits = graph.like(graph.op("Log", graph.op("Add", scores.name, graph.number(_LOGIT_EPS, scores))), scores)
+    elif scores.width == 1:
+        logits = graph.join([graph.like(graph.op("Neg", scores.name), scores), scores])
+    warm = graph.op("Mul", logits.name, graph.number(float(calibrator.beta_), logits))
+    return graph.like(graph.op("Softmax", warm, axis=1), logits)
 
 
 def _normalized(compiler: Compiler, parts: list[Tensor], classes: int) -> Tensor:
@@ -180,11 +197,25 @@ def boosted_by(make: Any) -> Rule:
     """Return the rule for the wrappers of a boosting library."""
 
     def write(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
-        answer = emit_ensemble(compiler, compiler.once(estimator, make), source)
+        try:
+            ensemble = compiler.once(estimator, make)
+        except ArtifactInvalid as error:
+            raise NoGraphError(str(error)) from error
+        answer = emit_ensemble(compiler, ensemble, _with_missing(compiler, estimator, source))
         labels = hasattr(estimator, "classes_")
         return label_of_scores(compiler, answer) if labels and method == "predict" else answer
 
     return write
+
+
+def _with_missing(compiler: Compiler, estimator: Any, source: Source) -> Source:
+    """Write the value that stands for missing, where it is not NaN, as NaN."""
+    marker = getattr(estimator, "missing", None)
+    if not isinstance(marker, (int, float)) or marker != marker:
+        return source
+    graph, x = compiler.graph, compiler.numbers(source, "FP32")
+    gone = graph.op("Equal", x.name, graph.number(float(marker), x))
+    return graph.like(graph.op("Where", gone, graph.number(float("nan"), x), x.name), x)
 
 
 WRAPPED: dict[str, Rule] = {
