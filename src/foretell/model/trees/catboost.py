@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from foretell.errors import ArtifactInvalid
 from foretell.model.trees.ensemble import LEAF, MAX_NODES, Ensemble, Link, Tree
-from foretell.model.trees.untrusted import MAX_FEATURES, floats, get, load_json, number, whole
+from foretell.model.trees.untrusted import MAX_FEATURES, floats, get, load_json, number, singles, whole
 from foretell.signature import Label
 
 __all__ = ["CatBoostFile", "Feature", "read"]
@@ -162,13 +162,13 @@ def _split(entry: Any, features: tuple[Feature, ...]) -> tuple[int, float, bool]
     if not isinstance(entry, dict) or entry.get("split_type", "FloatFeature") != "FloatFeature":
         raise ArtifactInvalid('"splits": expected tests of float features')
     feature = whole(entry, "float_feature_index", most=len(features) - 1)
-    return feature, float(np.float32(number(entry.get("border"), "border"))), features[feature].nan_goes_left
+    return feature, float(singles(np.array(number(entry.get("border"), "border")))), features[feature].nan_goes_left
 
 
 def _oblivious(tree: dict[str, Any], features: tuple[Feature, ...], scale: float, dimensions: int) -> Tree:
     """Unfold a tree level by level: node k has children 2k + 1 (bit 0) and 2k + 2 (bit 1)."""
     splits = [_split(s, features) for s in get(tree, "splits", list, []) or []]
-    values = floats(tree, "leaf_values") * scale
+    values = _scaled(floats(tree, "leaf_values"), scale)
     depth = len(splits)
     if depth > 24 or len(values) != dimensions << depth:
         raise ArtifactInvalid(
@@ -194,6 +194,11 @@ def _oblivious(tree: dict[str, Any], features: tuple[Feature, ...], scale: float
     )
 
 
+def _scaled(values: NDArray[np.float64], scale: float) -> NDArray[np.float64]:
+    with np.errstate(over="ignore", invalid="ignore"):  # What is not finite is refused with its tree and node.
+        return values * scale
+
+
 def _columns(splits: list[tuple[int, float, bool]]) -> list[list[Any]]:
     return [[split[column] for split in splits] for column in range(3)]
 
@@ -216,7 +221,7 @@ def _free(tree: dict[str, Any], features: tuple[Feature, ...], scale: float, dim
             values.append(_leaf(node, dimensions))
     feature, border, goes_left = (np.array(column) for column in _columns(splits))
     left, right = np.array(children).T
-    value = np.array(values) * scale
+    value = _scaled(np.array(values), scale)
     return Tree(feature, border, left, right, goes_left, value[:, 0] if dimensions == 1 else value)
 
 

@@ -25,6 +25,7 @@ __all__ = ["ZERO", "LightGBMFile", "read"]
 _EXP, _RAW = ("poisson", "gamma", "tweedie"), ("huber", "fair", "quantile", "mape", "regression_l1", "regression_l2")
 _RANKING = ("lambdarank", "rank_xendcg")
 _CATEGORICAL, _DEFAULT_LEFT = 1, 2
+_PANDAS = "pandas_categorical:"
 ZERO = float(np.float32(1e-35))
 """LightGBM's kZeroThreshold: what is not larger is zero."""
 _MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
@@ -71,6 +72,9 @@ def read(content: bytes) -> LightGBMFile:
         raise ArtifactInvalid(f"{len(names)} feature_names and {len(infos)} feature_infos, expected {n_features}")
     if len(blocks) % per_round:
         raise ArtifactInvalid(f"{len(blocks)} trees, expected a multiple of {per_round}")
+    categorical = _categorical(infos, tail)
+    if categorical and "\nend of parameters" not in tail:
+        raise ArtifactInvalid('no line "end of parameters": the file was cut short, and categories come after it')
     objective = _objective(head.get("objective", ""), per_round, n_classes)
     trees = [_tree(block, index % per_round, f"tree {index}") for index, block in enumerate(blocks)]
     linear = any(t is None for t in trees)
@@ -95,7 +99,7 @@ def read(content: bytes) -> LightGBMFile:
         link=objective.link,
         trees=len(blocks),
         feature_names=() if names == tuple(f"Column_{i}" for i in range(n_features)) else names,
-        categorical=_categorical(infos, tail),
+        categorical=categorical,
         pandas_categories=_pandas_categories(tail),
         ranges=_ranges(infos),
     )
@@ -284,13 +288,13 @@ def _categorical(infos: list[str], tail: str) -> tuple[int, ...]:
 def _pandas_categories(tail: str) -> tuple[tuple[Label, ...], ...]:
     """Return the categories that LightGBM's Python package writes after everything else."""
     rest = tail.partition("\nend of parameters")[2].strip() if "\nparameters:" in tail else tail.strip()
-    key, colon, text = rest.rpartition("\n")[2].partition(":")
-    if not rest or key not in ("pandas_categorical", ""):
-        if rest and "pandas_categorical".startswith(rest[:18]):
+    line = rest.rpartition("\n")[2]
+    if not line.startswith(_PANDAS):
+        if line and _PANDAS.startswith(line):
             raise ArtifactInvalid("pandas_categorical: the file was cut short")
         return ()
     try:
-        found = json.loads(text) if colon else None
+        found = json.loads(line.removeprefix(_PANDAS))
     except (ValueError, RecursionError) as error:
         raise ArtifactInvalid("pandas_categorical: the file was cut short, or it is not JSON") from error
     lists = found or []

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from foretell.errors import ArtifactInvalid
 
-__all__ = ["MAX_FEATURES", "floats", "get", "integers", "load_json", "number", "whole"]
+__all__ = ["MAX_FEATURES", "floats", "get", "integers", "load_json", "number", "singles", "whole"]
 
 MAX_FEATURES = 100_000
 """Most features of a model: each becomes a field of its signature."""
@@ -73,6 +73,12 @@ def number(found: Any, key: str) -> float:
 def floats(mapping: Mapping[str, Any], key: str, count: int | None = None) -> NDArray[np.float64]:
     """Return a flat list of numbers; of this length, if a count is given."""
     return _array(mapping, key, count).astype(np.float64)
+
+
+def singles(numbers: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Round to float32; what is too large becomes infinite, without a warning."""
+    with np.errstate(over="ignore"):
+        return numbers.astype(np.float32)
 
 
 def integers(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from foretell.errors import ArtifactInvalid
 from foretell.model.trees import ubjson
 from foretell.model.trees.ensemble import LEAF, Ensemble, Link, Tree
-from foretell.model.trees.untrusted import MAX_FEATURES, floats, get, integers, load_json, number, whole
+from foretell.model.trees.untrusted import MAX_FEATURES, floats, get, integers, load_json, number, singles, whole
 
 __all__ = ["OBJECTIVES", "Linear", "XGBoostFile", "read"]
 
@@ -145,7 +145,7 @@ def _base(parameters: dict[str, Any], targets: int, through: str) -> NDArray[np.
     """Return the margin that sums start with; `base_score` is in the space of predictions, one or for each target."""
     text = get(parameters, "base_score", str).strip()
     parts = text[1:-1].split(",") if text.startswith("[") and text.endswith("]") else [text]
-    score = np.array([number(p, "base_score") for p in parts], np.float32)
+    score = singles(np.array([number(p, "base_score") for p in parts]))
     if len(score) not in (1, targets):
         raise ArtifactInvalid(f'"base_score": got {len(score)} numbers, expected {targets}')
     with np.errstate(all="ignore"):
@@ -169,7 +169,7 @@ def _model(booster: dict[str, Any], shape: _Shape) -> tuple[Ensemble | Linear | 
             return _linear(get(booster, "model", dict), shape)
         case "dart":
             model = get(get(booster, "gbtree", dict), "model", dict)
-            return _trees(model, shape, floats(booster, "weight_drop").astype(np.float32))
+            return _trees(model, shape, singles(floats(booster, "weight_drop")))
         case "gbtree":
             return _trees(get(booster, "model", dict), shape, None)
     raise ArtifactInvalid(f'booster "{name}": expected gbtree, dart or gblinear')
@@ -177,7 +177,7 @@ def _model(booster: dict[str, Any], shape: _Shape) -> tuple[Ensemble | Linear | 
 
 def _linear(model: dict[str, Any], shape: _Shape) -> tuple[Linear, int, int]:
     count = (shape.n_features + 1) * shape.targets
-    weights = floats(model, "weights", count).astype(np.float32).reshape(-1, shape.targets)
+    weights = singles(floats(model, "weights", count)).reshape(-1, shape.targets)
     if not np.isfinite(weights).all():
         raise ArtifactInvalid('"weights": expected finite numbers')
     rounds = whole(model, "boosted_rounds", 0)
@@ -223,9 +223,10 @@ def _tree(found: dict[str, Any], target: int, weight: np.float32 | None) -> Tree
     left = integers(found, "left_children")
     n = len(left)
     right, feature = integers(found, "right_children", n), integers(found, "split_indices", n)
-    condition = floats(found, "split_conditions", n).astype(np.float32)
+    condition = singles(floats(found, "split_conditions", n))
     default_left = integers(found, "default_left", n) != 0
-    value = condition if weight is None else condition * weight
+    with np.errstate(over="ignore"):
+        value = condition if weight is None else condition * weight
     sets = _sets(found, n)
     swap = np.zeros(n, np.bool_)
     swap[list(sets)] = True
