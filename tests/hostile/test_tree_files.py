@@ -17,6 +17,8 @@ import xgboost
 from sklearn.datasets import load_wine
 
 from foretell.errors import ArtifactInvalid
+from foretell.model.formats.proven import prove_runner
+from foretell.model.runtimes import Runner
 from foretell.model.trees import catboost as catboost_file
 from foretell.model.trees import lightgbm as lightgbm_file
 from foretell.model.trees import xgboost as xgboost_file
@@ -198,3 +200,12 @@ def test_deep_json_is_refused() -> None:
     for read in (xgboost_file.read, catboost_file.read):
         assert refused(read, b'{"learner":' + b"[" * 200_000)
         assert refused(read, b'{"learner":' + b"[" * 200_000 + b"]" * 200_000 + b"}")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_of_a_bundle_is_proven_before_its_library_reads_it(name: str, files: dict[str, Any]) -> None:
+    _, content = files[name]
+    prove_runner(Runner(name.split()[0], "m", content))
+    with pytest.raises(ArtifactInvalid, match="^m: "):
+        prove_runner(Runner(name.split()[0], "m", content[: len(content) // 2]))
+    prove_runner(Runner("onnxruntime", "m", b"judged elsewhere"))

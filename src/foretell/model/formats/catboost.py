@@ -41,7 +41,7 @@ from foretell.signature import Column, Field, Label, Signature, TensorSpec
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["CatBoostReference", "open_model"]
+__all__ = ["CatBoostReference", "cbm_to_json", "open_model"]
 
 LIBRARY_ROWS = 32
 """Rows of a call from which on the library is usually faster than ONNX Runtime."""
@@ -85,7 +85,7 @@ def open_model(name: str, content: bytes, *, classes: Sequence[Label] | None = N
     """
     form = "cbm" if content.startswith(b"CBM1") else "json"
     try:
-        found = read(_to_json(content) if form == "cbm" else content)
+        found = read(cbm_to_json(content) if form == "cbm" else content)
         task = _task(found, classes)
         signature = _signature(found, task)
         runners = _runners(found, content, form, signature)
@@ -95,7 +95,7 @@ def open_model(name: str, content: bytes, *, classes: Sequence[Label] | None = N
     return Opened("catboost", signature, task, runners, _about(found), _notes(found), reference)
 
 
-def _to_json(content: bytes) -> bytes:
+def cbm_to_json(content: bytes) -> bytes:
     """Let the library turn CBM into JSON, in a process that may crash."""
     if not is_installed("catboost"):
         raise missing("catboost", "a .cbm file is read by it")
