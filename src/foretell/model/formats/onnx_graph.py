@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["attribute", "check", "parse", "tensors"]
 
-_DEPTH = 32
+_DEPTH = 16
+_CALL_DEPTH = 64
 _MAX_NODES = 1_000_000
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft"}
 _OUTSIDE = {"EPContext", "ATen", "PythonOp", "PythonOpGrad"}
@@ -179,10 +180,10 @@ def _check_calls(name: str, model: ModelProto) -> None:
             if missing is None:
                 here = path.pop()
                 sizes[here] = sum(sizes[c] for c in calls[here]) + len(bodies[here].node)
-            elif missing in path or len(path) >= _DEPTH:
-                raise ArtifactInvalid(
-                    f'"{name}": function "{missing[1]}" calls itself, or is nested deeper than {_DEPTH}'
-                )
+            elif missing in path:
+                raise ArtifactInvalid(f'"{name}": function "{missing[1]}" calls itself; export the model again')
+            elif len(path) >= _CALL_DEPTH:
+                raise ArtifactInvalid(f'"{name}": functions that call functions deeper than {_CALL_DEPTH}')
             else:
                 path.append(missing)
     total = sum(sizes[c] for c in _calls(model.graph, bodies))
