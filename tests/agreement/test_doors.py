@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import math
 from typing import Any
 
@@ -170,8 +169,8 @@ def hashable(column: list[Any]) -> bool:
 def arrow_of(columns: dict[str, list[Any]]) -> pa.Table | None:
     """The rows in Arrow; None where a column has several types, which Arrow refuses, or turns into one another."""
     for column in columns.values():
-        kinds = {type(v) for v in column} - {type(None), float}
-        if dt.datetime in kinds and (len(kinds) > 1 or any(v == v for v in column if type(v) is float)):
+        kinds = {type(v) for v in column if v is not None and v == v}
+        if len(kinds) > 1 and not kinds <= {int, float}:
             return None
     try:
         return pa.table({n: pa.array(v, from_pandas=True) for n, v in columns.items()})
