@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from typing import Any
 
 __all__ = ["add"]
@@ -34,10 +35,10 @@ def _run(args: argparse.Namespace) -> int:
         if not model.signature.fields:
             raise ConfigError(f'"{args.model}": takes bare tensors, rows cannot be drawn for it; measure it in Python')
         row = plain_row(model.signature)
-        seconds = {1: time_s(lambda: model.predict(row), budget_s=1.0, at_most=20_000)}
+        seconds = {1: time_s(partial(model.predict, row), budget_s=1.0, at_most=20_000)}
         for rows in ROWS[1:]:
             table = draw_rows(model.signature, rows)
-            seconds[rows] = time_s(lambda table=table: model.predict(table), budget_s=1.0)
+            seconds[rows] = time_s(partial(model.predict, table), budget_s=1.0)
     if args.json:
         found = {"model": args.model, "seconds_per_call": {str(k): v for k, v in seconds.items()}}
         sys.stdout.write(json.dumps(found) + "\n")

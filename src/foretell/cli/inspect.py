@@ -128,4 +128,4 @@ def _words(value: Any) -> str:
     """Return a fact as text: `a 1, b 2` for a table, the first few of a list."""
     if isinstance(value, dict):
         return ", ".join(f"{k} {v}" for k, v in value.items())
-    return _some(value) if isinstance(value, (list, tuple)) else str(value)
+    return _some(list(value)) if isinstance(value, (list, tuple)) else str(value)

@@ -144,7 +144,7 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
 
 
 def _runner_table(runner: Runner) -> dict[str, Any]:
-    table = {"kind": runner.kind, "file": runner.file, "rows_from": runner.rows_from}
+    table = {"kind": runner.kind, "file": runner.file, "rows_from": runner.rows_from, "chunk_rows": runner.chunk_rows}
     return table | ({"options": dict(runner.options)} if runner.options else {})
 
 
@@ -154,6 +154,7 @@ def _runner(table: Mapping[str, Any], files: Mapping[str, bytes], trust: bool) -
         file=table["file"],
         content=files[table["file"]],
         rows_from=int(table["rows_from"]),
+        chunk_rows=int(table["chunk_rows"]),
         options=table.get("options", {}),
         trusted=trust,
     )

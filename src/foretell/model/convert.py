@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,9 +23,10 @@ from foretell.model.draw import draw_rows
 from foretell.model.formats.base import Answers, Opened, Reference
 from foretell.model.load import answers_of, open_artifact
 from foretell.model.model import Model
-from foretell.model.pace import ROWS, choose, time_s
+from foretell.model.pace import CHUNKS, ROWS, choose, time_s
 from foretell.model.proof import Comparison, Tolerance, compare, default_tolerance
 from foretell.model.relabel import relabel
+from foretell.model.runtimes import Runner
 from foretell.model.sample import fit_sample, score
 
 if TYPE_CHECKING:
@@ -130,16 +132,20 @@ def _prove(
         report = Report(folder, opened, "", 0, 0, {}, {}, {})
         return report, opened, Golden([], []), limit
     rows, sample_rows, original = _rows(opened, sample)
-    models = {r.file: Model(replace(opened, runners=(replace(r, rows_from=1),)), threads=1) for r in opened.runners}
+    alone = {
+        r.file: replace(opened, runners=(replace(r, rows_from=1, chunk_rows=max(CHUNKS)),)) for r in opened.runners
+    }
+    models = {name: Model(one, threads=1) for name, one in alone.items()}
     try:
         answers = {name: answers_of(model.predict(rows)) for name, model in models.items()}
         expected = original or answers[opened.runners[0].file]
         comparisons = _compared(artifact, opened, expected, answers, limit)
+        chunks = {name: _chunk_rows(model, rows) for name, model in models.items()}
         speeds = _speeds(models, opened.reference, rows)
     finally:
         for model in models.values():
             model.close()
-    proven = replace(opened, runners=_paced(opened, speeds))
+    proven = replace(opened, runners=_paced(opened, speeds, chunks))
     report = Report(
         bundle=folder,
         opened=proven,
@@ -199,13 +205,24 @@ def _speeds(models: Mapping[str, Model], reference: Reference | None, rows: pa.T
     one = rows.slice(0, 1).to_pylist()[0]
     for name, model in models.items():
         calls: dict[int, Any] = {n: _repeat(rows, n) for n in ROWS} | {1: one}
-        speeds[name] = {n: time_s(lambda model=model, data=data: model.predict(data)) for n, data in calls.items()}
+        speeds[name] = {n: time_s(partial(model.predict, data)) for n, data in calls.items()}
     return speeds
 
 
-def _paced(opened: Opened, speeds: Mapping[str, Mapping[int, float]]) -> tuple[Any, ...]:
+def _chunk_rows(model: Model, rows: pa.Table) -> int:
+    """Return the piece of a long call that the model is fastest with, per row."""
+    inputs, count, _ = model.prepare(_repeat(rows, max(CHUNKS)))
+
+    def call(chunk: int) -> object:
+        return [model.infer({k: a[at : at + chunk] for k, a in inputs.items()}, chunk) for at in range(0, count, chunk)]
+
+    return min(CHUNKS, key=lambda chunk: time_s(lambda: call(chunk), budget_s=0.1))
+
+
+def _paced(opened: Opened, speeds: Mapping[str, Mapping[int, float]], chunks: Mapping[str, int]) -> tuple[Runner, ...]:
     ways = choose([speeds[r.file] for r in opened.runners])
-    return tuple(replace(opened.runners[way], rows_from=rows) for way, rows in ways)
+    runners = [replace(opened.runners[way], rows_from=rows) for way, rows in ways]
+    return tuple(replace(r, chunk_rows=chunks[r.file]) for r in runners)
 
 
 def _golden(rows: pa.Table, expected: Answers, sample_rows: int, labels: bool) -> Golden:

@@ -32,9 +32,7 @@ __all__ = ["Model"]
 
 Tensors = dict[str, NDArray[Any]]
 
-CHUNK_ROWS = 16_384
-"""Rows of one call of a runtime: large enough to hide its fixed cost, small enough to stay in cache."""
-_ALONE_ROWS = 2_048
+_ALONE_ROWS = 1_024
 """Below this many rows a call is not worth spreading over threads."""
 
 
@@ -50,14 +48,15 @@ class Model:
         self.signature: Signature = opened.signature
         self.task_reader: Task = opened.task
         self._opened = opened
-        self._preparation = TablePreparation(opened.signature) if opened.signature.fields else None
-        self._tensors = TensorPreparation(opened.signature)
+        self._table = TablePreparation(opened.signature) if opened.signature.fields else None
+        self.prepare = (self._table or TensorPreparation(opened.signature)).prepare
+        """`prepare(data)` -> (tensors by input, rows, notes): the first step of `predict` alone."""
         self._threads = threads or machine.cores()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
         first, *later = sorted(opened.runners, key=lambda r: r.rows_from)
         self._first = open_runtime(first, opened.signature)
-        self._later = later
+        self._runners = (first, *later)
         self._switch_rows = later[0].rows_from if later else 1 << 62
         self._open: dict[str, Runtime] = {first.file: self._first}
 
@@ -81,8 +80,7 @@ class Model:
             InvalidInput: The data does not fit the signature; the message names column, row and value.
             InferenceFailed: The runtime raised.
         """
-        preparation = self._preparation or self._tensors
-        inputs, rows, notes = preparation.prepare(data)
+        inputs, rows, notes = self.prepare(data)
         if rows < self._switch_rows and 0 < rows < _ALONE_ROWS:
             return Predictions(self.task_reader, self._first.infer(inputs), notes)
         return Predictions(self.task_reader, self._infer_many(inputs, rows), notes)
@@ -94,19 +92,19 @@ class Model:
             batch: Columns by name; numbers as float64, texts as strings.
             first_row: Index of its first row in the whole input, for messages.
         """
-        if self._preparation is None:
+        if self._table is None:
             raise InvalidOutput(f'model "{self.name}": it takes bare tensors, not columns; use Model.predict')
-        inputs, rows, notes = self._preparation.prepare_arrow(batch, first_row)
+        inputs, rows, notes = self._table.prepare_arrow(batch, first_row)
         return Predictions(self.task_reader, self.infer(inputs, rows), notes)
 
     def infer(self, inputs: Tensors, rows: int) -> list[NDArray[Any]]:
         """Run prepared tensors in the calling thread, chunk after chunk."""
         if rows == 0:
             return self._no_rows()
-        runtime = self._runtime_for(rows)
-        if rows <= CHUNK_ROWS:
+        runtime, chunk_rows = self._way_for(rows)
+        if rows <= chunk_rows:
             return runtime.infer(inputs)
-        return _join([runtime.infer(chunk) for chunk in _chunks(inputs, rows, CHUNK_ROWS)])
+        return _join([runtime.infer(chunk) for chunk in _chunks(inputs, rows, chunk_rows)])
 
     def info(self) -> dict[str, Any]:
         """Return plain facts: format, task, runners, versions, notes."""
@@ -144,20 +142,18 @@ class Model:
     def _infer_many(self, inputs: Tensors, rows: int) -> list[NDArray[Any]]:
         if self._threads == 1 or rows < _ALONE_ROWS:
             return self.infer(inputs, rows)
-        runtime = self._runtime_for(rows)
-        share = min(CHUNK_ROWS, -(-rows // self._threads))
+        runtime, chunk_rows = self._way_for(rows)
+        share = min(chunk_rows, -(-rows // self._threads))
         return _join(list(self._threads_pool().map(runtime.infer, _chunks(inputs, rows, share))))
 
-    def _runtime_for(self, rows: int) -> Runtime:
-        """Return the runtime of the last runner that claims so many rows, opened at its first use."""
-        runner = next((r for r in reversed(self._later) if r.rows_from <= rows), None)
-        if runner is None:
-            return self._first
+    def _way_for(self, rows: int) -> tuple[Runtime, int]:
+        """Return the runtime of the last runner that claims so many rows, opened at its first use, and its chunk."""
+        runner = next((r for r in reversed(self._runners) if r.rows_from <= rows), self._runners[0])
         with self._lock:
             found = self._open.get(runner.file)
             if found is None:
                 found = self._open[runner.file] = self._open_or_first(runner)
-            return found
+            return found, runner.chunk_rows
 
     def _open_or_first(self, runner: Runner) -> Runtime:
         # The proof covered every runner, so a missing library costs speed alone.

@@ -6,10 +6,12 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["ROWS", "choose", "time_s"]
+__all__ = ["CHUNKS", "ROWS", "choose", "time_s"]
 
 ROWS = (1, 8, 64, 256, 1024, 16384)
 """Rows of a call at which the ways are measured."""
+CHUNKS = (512, 2048, 4096, 16384)
+"""Rows of a piece of a longer call that are tried."""
 _GAIN = 0.9
 """A later way must take less than this share of the time, or the switch is not worth its memory."""
 

@@ -88,6 +88,8 @@ def _wanted(column: pa.ChunkedArray, field: Field) -> Any:
         return pa.string() if any(isinstance(c, str) for c in field.categories) else pa.float64()
     if field.kind == "text":
         return pa.string()
-    if field.kind in ("number", "integer") and not pa.types.is_integer(column.type):
-        return pa.float64()
-    return column.type
+    if field.kind == "boolean":
+        return pa.bool_() if pa.types.is_boolean(column.type) else pa.float64()
+    if field.kind == "date":
+        return column.type
+    return pa.int64() if field.kind == "integer" else pa.float64()

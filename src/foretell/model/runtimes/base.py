@@ -60,6 +60,9 @@ class Runner:
     """Used for calls of at least this many rows, unless a later runner claims them."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """What the runtime needs besides the file; plain values that fit in TOML."""
+    chunk_rows: int = 2048
+    """Longer calls are cut into pieces of so many rows: enough to hide the fixed cost of a call, few enough for
+    what the graph computes in between to stay in the processor's cache. `convert` measures it."""
     trusted: bool = False
     """Its file may run code when opened, and the user said that it may (`trust=True`).
 
