@@ -1,8 +1,8 @@
 """ONNX files of any producer: checked before ONNX Runtime sees them, and read for what they take and give.
 
 1 parse    a whole ModelProto, or refused
-2 embed    data in other files is taken in, if it lies plainly beside the model
-3 check    nesting, operators, functions, sizes of tensors
+2 check    nesting, operators, functions, sizes of tensors
+3 embed    data in other files is taken in, if it lies plainly beside the model
 4 read     inputs -> fields, outputs -> task; ZipMap is taken out
 
 Nothing here runs the model. An ONNX file is its own original, so there is no reference to prove it against.
@@ -49,8 +49,8 @@ def open_model(name: str, content: bytes, folder: Path | None = None) -> Opened:
         ArtifactUntrusted: It reaches outside its folder, or has an operator that does.
     """
     model = parse(name, content)
-    embedded = embed(name, tensors(model), folder, MAX_MODEL_BYTES - len(content))
     check(name, model)
+    embedded = embed(name, tensors(model), folder, MAX_MODEL_BYTES - len(content))
     metadata = {entry.key: entry.value for entry in model.metadata_props}
     zipped = unzip(model)
     initialized = {tensor.name for tensor in model.graph.initializer}

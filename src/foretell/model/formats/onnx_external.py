@@ -67,7 +67,7 @@ def embed(name: str, tensors: Iterable[TensorProto], folder: Path | None, budget
             continue
         if folder is None:
             raise ArtifactInvalid(
-                f'"{name}": tensor "{tensor.name}" is in another file, but there is no folder to look in; give a path'
+                f'"{name}": tensor "{_shown(tensor.name)}" is in another file, but no folder is known; give a path'
             )
         needed = _needed_bytes(name, tensor)
         budget_bytes -= needed
@@ -84,20 +84,25 @@ def embed(name: str, tensors: Iterable[TensorProto], folder: Path | None, budget
 def _needed_bytes(name: str, tensor: TensorProto) -> int:
     bits = element_bits(tensor.data_type)
     if bits is None or any(d < 0 for d in tensor.dims):
-        raise ArtifactInvalid(f'"{name}": external tensor "{tensor.name}" has no fixed size; export the model again')
+        raise ArtifactInvalid(
+            f'"{name}": external tensor "{_shown(tensor.name)}" has no fixed size; export the model again'
+        )
     return -(-math.prod(int(d) for d in tensor.dims) * bits // 8)
 
 
 def _read(name: str, tensor: TensorProto, folder: Path, needed: int) -> bytes:
     entries = [(e.key, e.value) for e in tensor.external_data if e.key in ("location", "offset", "length")]
     values = dict(entries)
-    if len(values) != len(entries) or "location" not in values:
-        raise ArtifactInvalid(f'"{name}": tensor "{tensor.name}" says twice, or not at all, where its data is')
+    broken = any(isinstance(value, bytes) for value in values.values())
+    if broken or len(values) != len(entries) or "location" not in values:
+        raise ArtifactInvalid(f'"{name}": tensor "{_shown(tensor.name)}" says twice, or not at all, where its data is')
     location = values["location"]
     offset = _number(name, tensor, "offset", values.get("offset", "0"))
     length = _number(name, tensor, "length", values.get("length", str(needed)))
     if length != needed:
-        raise ArtifactInvalid(f'"{name}": tensor "{tensor.name}" has {length} external bytes, its shape takes {needed}')
+        raise ArtifactInvalid(
+            f'"{name}": tensor "{_shown(tensor.name)}" has {length} external bytes, its shape takes {needed}'
+        )
     handle = _open(name, folder, location)
     try:
         status = os.fstat(handle)
@@ -107,8 +112,8 @@ def _read(name: str, tensor: TensorProto, folder: Path, needed: int) -> bytes:
             )
         if offset + needed > status.st_size:
             raise ArtifactInvalid(
-                f'"{name}": tensor "{tensor.name}" wants bytes {offset} to {offset + needed} of "{_shown(location)}", '
-                f"which has {status.st_size}; copy it again"
+                f'"{name}": tensor "{_shown(tensor.name)}" wants bytes {offset} to {offset + needed} '
+                f'of "{_shown(location)}", which has {status.st_size}; copy it again'
             )
         return _read_exactly(name, handle, offset, needed)
     finally:
@@ -130,13 +135,13 @@ def _read_exactly(name: str, handle: int, offset: int, count: int) -> bytes:
 def _number(name: str, tensor: TensorProto, key: str, text: str) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise ArtifactInvalid(
-            f'"{name}": tensor "{tensor.name}" has {key} "{_shown(text)}"; expected a number of bytes'
+            f'"{name}": tensor "{_shown(tensor.name)}" has {key} "{_shown(text)}"; expected a number of bytes'
         )
     return int(text)
 
 
-def _shown(text: str) -> str:
-    return "".join(c if c.isprintable() else "?" for c in text[:80])
+def _shown(text: str | bytes) -> str:
+    return "".join(c if c.isprintable() else "?" for c in str(text)[:80])
 
 
 def _open(name: str, folder: Path, location: str) -> int:

@@ -7,6 +7,7 @@ so all of them are walked.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ __all__ = ["attribute", "check", "parse", "tensors"]
 
 _DEPTH = 16
 _CALL_DEPTH = 64
+_MAX_NAME = 2_000
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _MAX_NODES = 1_000_000
 _DOMAINS = {"", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training", "com.microsoft"}
 _OUTSIDE = {"EPContext", "ATen", "PythonOp", "PythonOpGrad"}
@@ -77,14 +80,14 @@ def check(name: str, model: ModelProto) -> None:
         ArtifactInvalid: The model is not sound, or needs operators that ONNX Runtime does not have.
         ArtifactUntrusted: It has an operator that reads other files or runs code.
     """
-    _check_texts(name, _model_texts(model))
+    _check_texts(name, _model_texts(model), names=False)
     imported = [o.domain for o in model.opset_import]
     if not imported:
         raise ArtifactInvalid(f'"{name}": it names no operator set; it is cut off, copy it again or export it again')
     own = {(f.domain, f.name) for f in model.functions}
     nodes = 0
     for part in _parts(model):
-        _check_texts(name, _part_texts(part))
+        _check_texts(name, _part_texts(part), names=True)
         known = {_plain(d) for d in imported} | {_plain(o.domain) for o in getattr(part, "opset_import", ())}
         for node in part.node:
             nodes += 1
@@ -116,10 +119,12 @@ def _part_texts(part: Any) -> Iterator[str | bytes]:
         yield getattr(value, "name", value)
 
 
-def _check_texts(name: str, texts: Iterator[str | bytes]) -> None:
+def _check_texts(name: str, texts: Iterator[str | bytes], *, names: bool) -> None:
     # The older syntax of protobuf, which ONNX uses, does not check strings: broken ones come as bytes.
-    if any(isinstance(text, bytes) for text in texts):
-        raise ArtifactInvalid(f'"{name}": a name in it is not UTF-8; the file is damaged, copy it again')
+    # A name is shown in messages, so it may neither break lines nor fill a screen.
+    for text in texts:
+        if isinstance(text, bytes) or (names and (len(text) > _MAX_NAME or _CONTROL.search(text))):
+            raise ArtifactInvalid(f'"{name}": a name in it is not readable text; the file is damaged, copy it again')
 
 
 def _plain(domain: str) -> str:
@@ -201,6 +206,7 @@ def _calls(part: Any, bodies: dict[tuple[str, str], Any]) -> Iterator[tuple[str,
 
 
 def _check_tensor(name: str, tensor: TensorProto) -> None:
+    _check_texts(name, iter((tensor.name,)), names=True)
     if any(d < 0 for d in tensor.dims) or math.prod(tensor.dims) > 1 << 40:
         raise ArtifactInvalid(f'"{name}": tensor "{tensor.name}" has shape {list(tensor.dims)[:8]}; export it again')
     if tensor.HasField("raw_data"):
