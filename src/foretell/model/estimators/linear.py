@@ -51,9 +51,7 @@ def classifier(compiler: Compiler, estimator: Any, source: Source, method: str) 
         return sigmoid_pair(compiler, x)
     graph = compiler.graph
     if getattr(estimator, "multi_class", "auto") == "ovr" or getattr(estimator, "solver", "") == "liblinear":
-        each = graph.op("Sigmoid", x.name)
-        total = graph.op("ReduceSum", each, graph.constant(np.array([1], np.int64)))
-        return graph.like(graph.op("Div", each, total), x)
+        return _shares_of_sigmoids(compiler, x)
     return graph.like(graph.op("Softmax", x.name, axis=1), x)
 
 
@@ -71,7 +69,16 @@ def stochastic(compiler: Compiler, estimator: Any, source: Source, method: str) 
         raise NoGraphError(f'probabilities of the loss "{estimator.loss}" have no graph')
     if x.width == 1:
         return sigmoid_pair(compiler, x)
-    each = graph.op("Sigmoid", x.name)
+    return _shares_of_sigmoids(compiler, x)
+
+
+def _shares_of_sigmoids(compiler: Compiler, x: Tensor) -> Tensor:
+    """Write 1 / (1 + exp(-x)), divided by the sum of the row, as `_predict_proba_lr` of scikit-learn does.
+
+    Where all of a row are 0 each class gets the same. The operator Sigmoid never gives 0, so it is written out.
+    """
+    graph = compiler.graph
+    each = graph.op("Reciprocal", graph.op("Add", graph.op("Exp", graph.op("Neg", x.name)), graph.number(1, x)))
     total = graph.op("ReduceSum", each, graph.constant(np.array([1], np.int64)))
     empty = graph.op("Equal", total, graph.number(0, x))
     share = graph.op("Div", each, graph.op("Where", empty, graph.number(1, x), total))

@@ -14,6 +14,7 @@ from foretell.model.estimators.compile import Compiler, Rule, Source
 from foretell.model.estimators.graph import Raw, Tensor
 from foretell.model.estimators.inputs import is_missing
 from foretell.model.estimators.refused import NoGraphError
+from foretell.model.estimators.ufuncs import log1p
 
 __all__ = ["NUMERIC", "encode_numbers"]
 
@@ -113,6 +114,33 @@ def robust_scaler(compiler: Compiler, estimator: Any, source: Source, method: st
     return _scale(compiler, compiler.numbers(source), [("Sub", center), ("Div", spread)])
 
 
+def power_transformer(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
+    """Write the transformation of Yeo and Johnson, or of Box and Cox, and the scaler after it."""
+    graph, x = compiler.graph, compiler.numbers(source, "FP64")
+    powers, zero = np.asarray(estimator.lambdas_, np.float64), graph.constant(np.float64(0))
+    if estimator.method == "box-cox":
+        y = _raised(compiler, graph.like(graph.op("Log", x.name), x), graph.array(powers, x))
+    else:
+        size = graph.like(graph.op("Abs", x.name), x)
+        positive = graph.op("GreaterOrEqual", x.name, zero)
+        power = graph.op("Where", positive, graph.array(powers, x), graph.array(2 - powers, x))
+        y = _raised(compiler, graph.like(log1p(graph, size), x), power)
+        y = graph.op("Where", positive, y, graph.op("Neg", y))
+    scaler = getattr(estimator, "_scaler", None) if estimator.standardize else None
+    answer = graph.like(y, x)
+    return answer if scaler is None else standard_scaler(compiler, scaler, answer, method)
+
+
+def _raised(compiler: Compiler, logs: Tensor, power: str) -> str:
+    """Return (exp(power * log) - 1) / power, and the log itself where the power is 0."""
+    graph = compiler.graph
+    none = graph.op("Less", graph.op("Abs", power), graph.number(np.spacing(1.0), logs))
+    safe = graph.op("Where", none, graph.number(1, logs), power)
+    grown = graph.op("Exp", graph.op("Mul", logs.name, safe))
+    raised = graph.op("Div", graph.op("Sub", grown, graph.number(1, logs)), safe)
+    return graph.op("Where", none, logs.name, raised)
+
+
 def selector(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
     """Pick the columns that a selector keeps."""
     kept = [int(i) for i in estimator.get_support(indices=True)]
@@ -168,6 +196,7 @@ NUMERIC: dict[str, Rule] = {
     "MinMaxScaler": min_max_scaler,
     "MaxAbsScaler": max_abs_scaler,
     "RobustScaler": robust_scaler,
+    "PowerTransformer": power_transformer,
     **dict.fromkeys(
         (
             "SelectKBest", "SelectPercentile", "SelectFpr", "SelectFdr", "SelectFwe", "GenericUnivariateSelect",

@@ -15,6 +15,7 @@ from foretell.model.estimators.compile import Compiler, Rule, Source
 from foretell.model.estimators.graph import Raw, Tensor
 from foretell.model.estimators.inputs import is_missing
 from foretell.model.estimators.refused import NoGraphError, step
+from foretell.model.estimators.ufuncs import UFUNCS
 
 __all__ = ["ENCODERS", "STEPS"]
 
@@ -169,62 +170,8 @@ def function_transformer(compiler: Compiler, estimator: Any, source: Source, met
     if not isinstance(function, np.ufunc) or name not in UFUNCS or estimator.kw_args:
         raise NoGraphError(f'FunctionTransformer calls "{name or type(function).__name__}", which has no graph')
     x = compiler.numbers(source)
-    return graph.like(UFUNCS[name](compiler, x), x)
+    return graph.like(UFUNCS[name](graph, x), x)
 
-
-def _plain(kind: str) -> Any:
-    return lambda compiler, x: compiler.graph.op(kind, x.name)
-
-
-def _log1p(compiler: Compiler, x: Tensor) -> str:
-    """Write log(1 + x) for doubles as 2 atanh(x / (2 + x)) where x is small: 1 + x would round it away."""
-    graph = compiler.graph
-    one, two = graph.number(1, x), graph.number(2, x)
-    ratio = graph.op("Div", x.name, graph.op("Add", x.name, two))
-    square = graph.op("Mul", ratio, ratio)
-    series = graph.number(1 / 9, x)
-    for power in (7, 5, 3, 1):
-        series = graph.op("Add", graph.op("Mul", series, square), graph.number(1 / power, x))
-    small = graph.op("Mul", graph.op("Mul", ratio, two), series)
-    is_small = graph.op("Less", graph.op("Abs", x.name), graph.number(0.01, x))
-    return graph.op("Where", is_small, small, graph.op("Log", graph.op("Add", x.name, one)))
-
-
-def _expm1(compiler: Compiler, x: Tensor) -> str:
-    graph = compiler.graph
-    return graph.op("Sub", graph.op("Exp", x.name), graph.number(1, x))
-
-
-def _scaled(kind: str, factor: float) -> Any:
-    def write(compiler: Compiler, x: Tensor) -> str:
-        graph = compiler.graph
-        return graph.op("Mul", graph.op(kind, x.name), graph.number(factor, x))
-
-    return write
-
-
-def _square(compiler: Compiler, x: Tensor) -> str:
-    return compiler.graph.op("Mul", x.name, x.name)
-
-
-UFUNCS: dict[str, Any] = {
-    "log": _plain("Log"),
-    "log1p": _log1p,
-    "log2": _scaled("Log", 1 / np.log(2)),
-    "log10": _scaled("Log", 1 / np.log(10)),
-    "exp": _plain("Exp"),
-    "expm1": _expm1,
-    "sqrt": _plain("Sqrt"),
-    "square": _square,
-    "absolute": _plain("Abs"),
-    "negative": _plain("Neg"),
-    "reciprocal": _plain("Reciprocal"),
-    "sign": _plain("Sign"),
-    "floor": _plain("Floor"),
-    "ceil": _plain("Ceil"),
-    "positive": _plain("Identity"),
-}
-"""How functions of numpy are written in ONNX."""
 
 STEPS: dict[str, Rule] = {
     "Pipeline": pipeline,

@@ -13,8 +13,8 @@ from foretell.model.estimators.linear import label_of_scores
 from foretell.model.estimators.members import averaged, one_column
 from foretell.model.estimators.native import native_bytes
 from foretell.model.estimators.refused import NoGraphError, step
-from foretell.model.estimators.steps import UFUNCS
 from foretell.model.estimators.trees import emit_ensemble
+from foretell.model.estimators.ufuncs import UFUNCS
 from foretell.model.trees import Ensemble
 
 __all__ = ["WRAPPED"]
@@ -146,7 +146,7 @@ def transformed_target(compiler: Compiler, estimator: Any, source: Source, metho
             known = getattr(function, "__name__", "")
             if not isinstance(function, np.ufunc) or known not in UFUNCS or undo.inv_kw_args:
                 raise NoGraphError(f'its inverse "{known or type(function).__name__}" has no graph')
-            return graph.like(UFUNCS[known](compiler, x), x)
+            return graph.like(UFUNCS[known](graph, x), x)
         if name == "StandardScaler":
             return _moved(compiler, x, undo.scale_ if undo.with_std else None, undo.mean_ if undo.with_mean else None)
         if name == "RobustScaler":
