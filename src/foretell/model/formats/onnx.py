@@ -119,7 +119,9 @@ def _notes(inputs: tuple[TensorSpec, ...], embedded: int) -> list[str]:
     notes = []
     rows = {spec.shape[0] if spec.shape else 0 for spec in inputs}
     if len(rows) == 1 and (fixed := rows.pop()) > 0:
-        notes.append(f"it takes exactly {fixed} rows at a time; other numbers are cut up, the last one filled up")
+        notes.append(
+            f"it takes exactly {fixed} row{'s' * (fixed > 1)} at a time; more are run in turns, the last one filled up"
+        )
     if embedded:
         notes.append(f"{embedded} tensors were taken in from files beside it")
     return notes
