@@ -206,6 +206,6 @@ def test_deep_json_is_refused() -> None:
 def test_a_file_of_a_bundle_is_proven_before_its_library_reads_it(name: str, files: dict[str, Any]) -> None:
     _, content = files[name]
     prove_runner(Runner(name.split()[0], "m", content))
-    with pytest.raises(ArtifactInvalid, match="^m: "):
+    with pytest.raises(ArtifactInvalid, match=r"^m: "):
         prove_runner(Runner(name.split()[0], "m", content[: len(content) // 2]))
     prove_runner(Runner("onnxruntime", "m", b"judged elsewhere"))
