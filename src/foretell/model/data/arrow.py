@@ -16,7 +16,7 @@ from foretell.model.data.columns import Coded, Numbers, Source
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["column_of_arrow", "table_of_capsule"]
+__all__ = ["column_of_arrow", "is_plain", "table_of_capsule"]
 
 
 def table_of_capsule(data: Any) -> pa.Table:
@@ -35,6 +35,14 @@ def table_of_capsule(data: Any) -> pa.Table:
         what = f"{type(data).__module__}.{type(data).__name__}"
         line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InvalidInput(f"data: {what} is no table of columns with names ({line}); send a table") from error
+
+
+def is_plain(kind: pa.DataType) -> bool:
+    """Whether values of this type mean the same as Python values: text, truths, integers, doubles."""
+    import pyarrow as pa
+
+    types = pa.types
+    return bool(types.is_string(kind) or types.is_float64(kind) or types.is_integer(kind) or types.is_boolean(kind))
 
 
 def column_of_arrow(column: pa.Array | pa.ChunkedArray) -> Source:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretell.errors import InvalidInput
-from foretell.model.data.arrow import column_of_arrow, table_of_capsule
+from foretell.model.data.arrow import column_of_arrow, is_plain, table_of_capsule
 from foretell.model.data.cells import quote
 from foretell.model.data.columns import Source
 from foretell.model.data.names import Names
@@ -24,7 +24,7 @@ from foretell.model.data.vocabulary import Notes
 __all__ = ["Table", "arrow_table", "table_of"]
 
 _FEW_ROWS = 32
-"""Up to so many rows of a pandas frame are cheaper to take as Python values than column by column."""
+"""Up to so many rows of a pandas or Arrow table are cheaper to take as Python values than column by column."""
 _FORMS = "a dict, a list of dicts or of rows, an array, or a table of pandas, polars or Arrow"
 
 
@@ -70,7 +70,15 @@ def table_of(data: Any, names: Names, notes: Notes) -> Table:
 def arrow_table(data: Any, names: Names, notes: Notes) -> Table:
     """Return a `pyarrow` Table or RecordBatch as a table."""
     positions = names.locate(data.schema.names, notes, frame=True)
-    return Table(data.num_rows, lambda at: column_of_arrow(data.column(at)), positions)
+    if data.num_rows > _FEW_ROWS:
+        return Table(data.num_rows, lambda at: column_of_arrow(data.column(at)), positions)
+    plain = all(is_plain(data.schema.field(positions[name]).type) for name in names.needed)
+    column = _few_values if plain else column_of_arrow
+    return Table(data.num_rows, lambda at: column(data.column(at)), positions, is_plain=plain)
+
+
+def _few_values(column: Any) -> Source:
+    return list(column.to_pylist())
 
 
 def _of_pandas(data: Any, names: Names, notes: Notes) -> Table:

@@ -43,9 +43,13 @@ class Classification:
         if self.label_output is None:
             probabilities = self.probabilities(outputs)
             assert probabilities is not None, "a classification has labels or probabilities. This is a bug."
-            return self._labels.take(probabilities.argmax(axis=1))
+            return self._named(probabilities.argmax(axis=1))
         found = outputs[self.label_output].reshape(-1)
-        return self._labels.take(found) if self.label_is_index else found
+        return self._named(found) if self.label_is_index else found
+
+    def _named(self, index: NDArray[Any]) -> NDArray[Any]:
+        named: NDArray[Any] = self._labels.take(index)
+        return named
 
     def probabilities(self, outputs: list[NDArray[Any]]) -> NDArray[Any] | None:
         """Return (rows, classes), or None where the model gives no probabilities."""

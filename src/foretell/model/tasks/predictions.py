@@ -109,7 +109,7 @@ class Predictions:
 
     def to_list(self) -> list[Any]:
         """Return one plain Python value per row, as indexing gives them."""
-        values = self.values.tolist()
+        values: list[Any] = self.values.tolist()
         probabilities = self.probabilities
         if not self.classes:
             return values
