@@ -205,7 +205,6 @@ def logit(p: float) -> float:
         ("logistic", 1, [logit(1e-6)], [1 - 1e-6, 1e-6]),
         ("logistic", 2, [logit(0.25) / 2], [0.75, 0.25]),
         ("logistic_each", 1, [logit(0.25), logit(1e-7)], [0.25, 1e-7]),
-        ("normalize", 1, [logit(0.25), logit(0.75)], [0.25, 0.75]),
         ("softmax", 1, [math.log(1), math.log(3)], [0.25, 0.75]),
         ("exp", 1, [math.log(3.0)], [3]),
         ("log1p_exp", 2, [logit(0.5), math.log(3.0) / 2], [math.log(2), math.log(4)]),

@@ -28,7 +28,7 @@ MAX_CATEGORY = 1 << 20
 """Codes of categories are below this; every one of them is an exact float32."""
 
 Comparison = Literal["<=", "<"]
-Link = Literal["identity", "logistic", "logistic_each", "softmax", "exp", "log1p_exp", "sign", "sqrt_abs", "normalize"]
+Link = Literal["identity", "logistic", "logistic_each", "softmax", "exp", "log1p_exp", "sign", "sqrt_abs"]
 """What turns the sums of leaves into the answer.
 
 identity:      the sum.
@@ -39,7 +39,6 @@ exp:           exp(x).
 log1p_exp:     log(1 + exp(scale * x)).
 sign:          1 where x > 0, else 0.
 sqrt_abs:      sign(x) * x * x, undoing a square root.
-normalize:     logistic_each, divided by its sum over the row.
 """
 
 
@@ -92,7 +91,7 @@ class Ensemble:
     """Divide the sum of each target by the number of trees that add to it."""
     link: Link = "identity"
     scale: float = 1.0
-    """Steepness of `logistic`, `logistic_each`, `log1p_exp` and `normalize`."""
+    """Steepness of `logistic`, `logistic_each` and `log1p_exp`."""
 
     @property
     def nodes(self) -> int:

@@ -54,9 +54,6 @@ def add_link(build: Builder, total: str, ensemble: Ensemble) -> None:
             _logistic(build, build.add("Mul", [total, build.constant(signs)]))
         case "logistic_each":
             _logistic(build, build.add("Mul", [total, build.constant([[-scale]])]))
-        case "normalize":
-            each = _logistic(build, build.add("Mul", [total, build.constant([[-scale]])]))
-            _normalize(build, each)
         case "softmax":
             build.add("Softmax", [total], axis=1)
         case "exp":
@@ -75,13 +72,6 @@ def add_link(build: Builder, total: str, ensemble: Ensemble) -> None:
 def _logistic(build: Builder, negated: str) -> str:
     """Add 1 / (1 + exp(negated)). The Sigmoid of ONNX Runtime is an approximation that stops at 18."""
     return build.add("Reciprocal", [build.add("Add", [build.add("Exp", [negated]), build.constant(1)])])
-
-
-def _normalize(build: Builder, each: str) -> str:
-    from onnx import numpy_helper
-
-    axis = build.add("Constant", [], value=numpy_helper.from_array(np.array([1], np.int64)))
-    return build.add("Div", [each, build.add("ReduceSum", [each, axis], keepdims=1)])
 
 
 def _positive(build: Builder, total: str) -> str:
