@@ -116,7 +116,7 @@ class Family(Generic[Child]):
         yield f"# HELP {self.name} {self.about}"
         yield f"# TYPE {self.name} {self._make().kind}"
         for values, child in self.children():
-            own = [f'{label}="{_escaped(value)}"' for label, value in zip(self.labels, values, strict=True)]
+            own: list[str] = [f'{label}="{_escaped(value)}"' for label, value in zip(self.labels, values, strict=True)]
             for suffix, further, number in child.samples():
                 labels = ",".join([*own, further] if further else own)
                 braced = f"{{{labels}}}" if labels else ""

@@ -1,0 +1,85 @@
+"""Counts what happens to the requests of one version: in its statistics and in the metrics. Decides nothing."""
+
+from __future__ import annotations
+
+from foretell.engine.queue import Done
+from foretell.engine.statistics import Duration, Statistics
+from foretell.errors import ForetellError
+from foretell.metrics import Metrics
+
+__all__ = ["Ledger"]
+
+
+class Ledger:
+    """The books of one version.
+
+    Attributes:
+        pending: Requests admitted and not yet settled; a request that was cut counts once for each piece.
+    """
+
+    def __init__(self, name: str, version: str, metrics: Metrics, statistics: Statistics, epoch_s: float) -> None:
+        self.pending = 0
+        self.statistics = statistics
+        self._names = (name, version)
+        self._metrics = metrics
+        self._epoch_s = epoch_s
+        self._ok = metrics.requests.child(name, version, "ok")
+        self._cancelled = metrics.requests.child(name, version, "cancelled")
+        self._rows = metrics.rows.child(name, version)
+        self._queue = metrics.stage_seconds.child(name, version, "queue")
+        self._run = metrics.stage_seconds.child(name, version, "run")
+        self._total = metrics.stage_seconds.child(name, version, "total")
+        self._batch_rows = metrics.batch_rows.child(name, version)
+        self._restarts = {why: metrics.restarts.child(name, version, why) for why in ("died", "hung")}
+        self._quarantined = metrics.quarantined.child(name, version)
+        metrics.in_flight.child(name, version).read = lambda: float(self.pending)
+
+    def refused(self, error: ForetellError, done: Done) -> None:
+        """Count a refusal and tell the caller."""
+        self._metrics.refused.child(*self._names, error.code).add()
+        self._metrics.requests.child(*self._names, error.code).add()
+        done(error)
+
+    def batch(self, rows: int, run_ns: int) -> None:
+        """Count a batch that was run."""
+        self.statistics.execution_batches += 1
+        by_rows = self.statistics.batches.get(rows)
+        if by_rows is None:
+            by_rows = self.statistics.batches[rows] = Duration()
+        by_rows.add(run_ns)
+        self._batch_rows.observe(rows)
+        self._run.observe(run_ns * 1e-9)
+
+    def observed(self, queue_s: float, total_s: float) -> None:
+        """Count the times of one answer."""
+        self._queue.observe(queue_s)
+        self._total.observe(total_s)
+
+    def answered(self, requests: int, rows: int, queue_ns: int, run_ns: int, total_ns: int, now: float) -> None:
+        """Count the answers of one batch; the times are sums over its requests."""
+        statistics = self.statistics
+        statistics.inference_rows += rows
+        statistics.last_inference_ms = int((self._epoch_s + now) * 1e3)
+        statistics.success.add(total_ns, requests)
+        statistics.queue.add(queue_ns, requests)
+        statistics.run.add(run_ns, requests)
+        self._ok.value += requests
+        self._rows.value += rows
+
+    def failed(self, error: ForetellError, seconds: float) -> None:
+        """Count an admitted request that ended in an error after so many seconds."""
+        self._metrics.requests.child(*self._names, error.code).add()
+        self.statistics.fail.add(int(seconds * 1e9))
+
+    def cancelled(self, seconds: float) -> None:
+        """Count a request whose caller went away after so many seconds."""
+        self._cancelled.add()
+        self.statistics.cancel.add(int(seconds * 1e9))
+
+    def restarted(self, why: str) -> None:
+        """Count an instance that ended by itself: `died` or `hung`."""
+        self._restarts[why].add()
+
+    def quarantined(self) -> None:
+        """Count inputs that were quarantined."""
+        self._quarantined.add()

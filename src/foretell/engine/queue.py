@@ -1,0 +1,253 @@
+"""Requests that wait, in the order in which they should run. Knows no clock and runs nothing.
+
+Interactive before bulk, then the earliest deadline first, then first come, first served. Only requests of equal keys
+share a batch, so each key has a lane of its own. Deadlines mostly come in rising order: a lane is a line to whose end
+they are added, and a heap for the few that push in.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import deque
+from collections.abc import Callable, Hashable
+from typing import Any
+
+from numpy.typing import NDArray
+
+from foretell.errors import ForetellError
+from foretell.request import InferResponse
+
+__all__ = ["Done", "Queue", "Ticket"]
+
+Done = Callable[[InferResponse | ForetellError], None]
+
+_BUCKET = 4.0
+_FAR_S = 30.0
+
+
+class Ticket:
+    """A request that was admitted, or a piece of one; its holder may cancel it."""
+
+    __slots__ = (
+        "admitted", "bucket", "deadline", "deaths", "done", "first_row", "gone", "id", "inputs", "is_queued", "key",
+        "nbytes", "priority", "rows", "weight",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        id: str,
+        inputs: dict[str, NDArray[Any]],
+        rows: int,
+        nbytes: int,
+        key: Hashable,
+        priority: int,
+        admitted: float,
+        deadline: float,
+        done: Done,
+        gone: Callable[[Ticket], None],
+    ) -> None:
+        self.id = id
+        self.inputs = inputs
+        self.rows = rows
+        self.nbytes = nbytes
+        self.key = key
+        self.priority = priority
+        self.admitted = admitted
+        self.deadline = deadline
+        self.done: Done | None = done
+        """None once it is settled or its caller has gone."""
+        self.gone = gone
+        self.bucket = 0
+        self.is_queued = False
+        self.weight = 1
+        """Requests it stands for in the counts: 0 for a piece, whose whole is counted by itself."""
+        self.first_row = 0
+        """Index of its first row in the request it is a piece of."""
+        self.deaths = 0
+        """Instances that died while they had it."""
+
+    def cancel(self) -> bool:
+        """Forget the caller: its `done` is never called. False: it was settled already."""
+        if self.done is None:
+            return False
+        self.done = None
+        self.gone(self)
+        return True
+
+
+class _Lane:
+    """Tickets of one key and priority by deadline."""
+
+    __slots__ = ("count", "heap", "line")
+
+    def __init__(self) -> None:
+        self.line: deque[Ticket] = deque()
+        self.heap: list[tuple[float, int, Ticket]] = []
+        self.count = 0
+
+    def push(self, ticket: Ticket) -> None:
+        line = self.line
+        if not line or ticket.deadline >= line[-1].deadline:
+            line.append(ticket)
+        else:
+            self.count += 1
+            heapq.heappush(self.heap, (ticket.deadline, self.count, ticket))
+
+    def head(self) -> Ticket | None:
+        """Return the first ticket somebody waits for; the others before it are dropped."""
+        line, heap = self.line, self.heap
+        while line and line[0].done is None:
+            line.popleft()
+        if not heap:
+            return line[0] if line else None
+        while heap and heap[0][2].done is None:
+            heapq.heappop(heap)
+        if heap and (not line or heap[0][0] < line[0].deadline):
+            return heap[0][2]
+        return line[0] if line else None
+
+    def pop(self, ticket: Ticket) -> None:
+        """Take out what `head` returned."""
+        if self.line and self.line[0] is ticket:
+            self.line.popleft()
+        else:
+            heapq.heappop(self.heap)
+
+    def sweep(self) -> None:
+        self.line = deque(t for t in self.line if t.done is not None)
+        self.heap = [entry for entry in self.heap if entry[2].done is not None]
+        heapq.heapify(self.heap)
+
+
+class Queue:
+    """Everything of one version that waits.
+
+    Attributes:
+        rows: That wait.
+        nbytes: Of their tensors.
+    """
+
+    __slots__ = ("_alive", "_buckets", "_dead", "_lanes", "_latest", "nbytes", "rows")
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.nbytes = 0
+        self._alive = 0
+        self._dead = 0
+        self._lanes: tuple[dict[Hashable, _Lane], dict[Hashable, _Lane]] = ({}, {})
+        self._buckets: tuple[dict[int, int], dict[int, int]] = ({}, {})
+        self._latest = [0.0, 0.0]
+
+    def __len__(self) -> int:
+        return self._alive
+
+    def push(self, ticket: Ticket) -> None:
+        """Let a ticket wait."""
+        priority = ticket.priority
+        lane = self._lanes[priority].get(ticket.key)
+        if lane is None:
+            lane = self._lanes[priority][ticket.key] = _Lane()
+        lane.push(ticket)
+        ticket.is_queued = True
+        deadline, buckets = ticket.deadline, self._buckets[priority]
+        if deadline > self._latest[priority] or not buckets:
+            self._latest[priority] = deadline
+        ticket.bucket = bucket = int(min(deadline, ticket.admitted + _FAR_S) * _BUCKET)
+        buckets[bucket] = buckets.get(bucket, 0) + ticket.rows
+        self._alive += 1
+        self.rows += ticket.rows
+        self.nbytes += ticket.nbytes
+
+    def rows_ahead(self, priority: int, deadline: float) -> int:
+        """Return about how many rows run before a new ticket: those more urgent, or as urgent within 250 ms."""
+        if priority == 0 and deadline >= self._latest[0]:
+            return sum(self._buckets[0].values()) if self._buckets[1] else self.rows
+        own, bucket = self._buckets[priority], int(deadline * _BUCKET)
+        ahead = sum(rows for key, rows in own.items() if key <= bucket)
+        return ahead + sum(self._buckets[0].values()) if priority else ahead
+
+    def forget(self, ticket: Ticket) -> None:
+        """Count a waiting ticket out: it was settled or cancelled. Its place is cleared later."""
+        if ticket.is_queued:
+            self._count_out(ticket)
+            self._dead += 1
+            if self._dead > 64 and self._dead > self._alive:
+                self._sweep()
+
+    def first(self) -> Ticket | None:
+        """Return the ticket to run next."""
+        for lanes in self._lanes:
+            best = None
+            for key in list(lanes):
+                head = lanes[key].head()
+                if head is None:
+                    del lanes[key]
+                elif best is None or head.deadline < best.deadline:
+                    best = head
+            if best is not None:
+                return best
+        return None
+
+    def take(self, first: Ticket, most_rows: int, most_bytes: int, alone: bool) -> list[Ticket]:
+        """Take out `first`, which `first()` returned, and those that may run with it, in order.
+
+        Args:
+            first: The ticket to run next; taken whatever its rows.
+            most_rows: Of all together.
+            most_bytes: Of their tensors together.
+            alone: No other may run with it.
+        """
+        lane = self._lanes[first.priority][first.key]
+        lane.pop(first)
+        self._count_out(first)
+        taken, rows, nbytes = [first], first.rows, first.nbytes
+        while not alone and rows < most_rows:
+            ticket = lane.head()
+            if ticket is None:
+                break
+            rows += ticket.rows
+            nbytes += ticket.nbytes
+            if rows > most_rows or nbytes > most_bytes:
+                break
+            lane.pop(ticket)
+            self._count_out(ticket)
+            taken.append(ticket)
+        return taken
+
+    def expire(self, until: float) -> list[Ticket]:
+        """Take out every ticket whose deadline is not after `until`."""
+        expired = []
+        for lanes in self._lanes:
+            for lane in lanes.values():
+                while (head := lane.head()) is not None and head.deadline <= until:
+                    lane.pop(head)
+                    self._count_out(head)
+                    expired.append(head)
+        return expired
+
+    def earliest(self) -> float:
+        """Return the earliest deadline of all, or infinity."""
+        heads = (lane.head() for lanes in self._lanes for lane in lanes.values())
+        return min((head.deadline for head in heads if head is not None), default=float("inf"))
+
+    def clear(self) -> list[Ticket]:
+        """Take out everything."""
+        return self.expire(float("inf"))
+
+    def _count_out(self, ticket: Ticket) -> None:
+        ticket.is_queued = False
+        self._alive -= 1
+        self.rows -= ticket.rows
+        self.nbytes -= ticket.nbytes
+        buckets, bucket = self._buckets[ticket.priority], ticket.bucket
+        left = buckets[bucket] - ticket.rows
+        if left:
+            buckets[bucket] = left
+        else:
+            del buckets[bucket]
+
+    def _sweep(self) -> None:
+        self._dead = 0
+        for lanes in self._lanes:
+            for lane in lanes.values():
+                lane.sweep()

@@ -1,0 +1,145 @@
+"""What to do next: admit or refuse, how many rows now, who is hung, how many instances. Pure: time is a number.
+
+Every function takes what is known at that moment and decides; the batcher and the crew act.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from foretell.engine.limits import Limits
+from foretell.engine.pace import Pace
+
+__all__ = [
+    "Refusal",
+    "admit",
+    "back_off_s",
+    "batch_rows",
+    "count_instances",
+    "count_threads",
+    "finish_by",
+    "hang_after_s",
+    "next_caution",
+]
+
+Refusal = Literal["too_large", "queue_full", "overloaded", "expired"]
+
+_EFFICIENCY = 20.0
+_BURST_S = (0.002, 0.010)
+_HEADROOM = (0.1, 0.020)
+_CAUTION = (1.0, 3.0)
+
+
+def admit(
+    *,
+    rows: int,
+    nbytes: int,
+    queued_rows: int,
+    queued_bytes: int,
+    wait_s: float,
+    left_s: float,
+    idle: bool,
+    limits: Limits,
+) -> Refusal | None:
+    """Decide about one request.
+
+    Args:
+        rows: Of the request.
+        nbytes: Of its tensors.
+        queued_rows: Rows that wait already.
+        queued_bytes: Bytes of their tensors.
+        wait_s: Predicted seconds until its answer.
+        left_s: Seconds until its deadline.
+        idle: Nothing waits and an instance is free. Then a prediction refuses nothing: a wrong one would never be
+            put right if nothing ran.
+        limits: The bounds.
+
+    Returns:
+        None to admit, or why not.
+    """
+    if rows > limits.max_queue_rows or nbytes > limits.max_queue_bytes:
+        return "too_large"
+    if left_s <= 0:
+        return "expired"
+    if queued_rows + rows > limits.max_queue_rows or queued_bytes + nbytes > limits.max_queue_bytes:
+        return "queue_full"
+    if not idle and (wait_s > finish_by(left_s) or wait_s > limits.max_queue_s):
+        return "overloaded"
+    return None
+
+
+def finish_by(left_s: float) -> float:
+    """Return the part of the time left that the engine may use; the rest is for the way out: a tenth, at most 20 ms."""
+    return left_s - min(_HEADROOM[0] * left_s, _HEADROOM[1])
+
+
+def batch_rows(pace: Pace, slack_s: float, most_rows: int) -> int:
+    """Return how many rows to run at once.
+
+    More rows than it takes to make the fixed cost a twentieth of the batch gain nothing and make the first of them
+    wait for the last; but a batch lasts at least some milliseconds, because it costs the front something too.
+
+    Args:
+        pace: The cost of a batch.
+        slack_s: Seconds until the first deadline of the batch.
+        most_rows: The bound.
+    """
+    if pace.row_s <= 0.0:
+        return most_rows
+    burst_s = min(max(slack_s / 8, _BURST_S[0]), _BURST_S[1])
+    return max(1, min(most_rows, math.ceil(max(_EFFICIENCY * pace.fixed_s, burst_s) / pace.row_s)))
+
+
+def next_caution(caution: float, *, late: bool) -> float:
+    """Return the factor on predicted waits: it grows when an admitted request was late, and slowly falls again."""
+    return min(caution * 1.1, _CAUTION[1]) if late else max(caution * 0.995, _CAUTION[0])
+
+
+def hang_after_s(pace: Pace, expected_s: float, retries: int, limits: Limits) -> float:
+    """Return how long an instance may go without an answer before it counts as hung.
+
+    Args:
+        pace: The cost of a batch.
+        expected_s: Predicted seconds of the batch it runs.
+        retries: How often this batch was cut off before; a second chance gets twice the time.
+        limits: The bounds.
+    """
+    if not pace.is_known:
+        return limits.first_batch_s
+    return max(limits.hang_s, 10.0 * expected_s, 4.0 * pace.longest_s) * 2.0**retries
+
+
+def back_off_s(deaths: int) -> float:
+    """Return how long to wait before an instance is started again.
+
+    Args:
+        deaths: Instances in a row that died, or did not start, without answering anything.
+    """
+    return 0.0 if deaths <= 1 else min(0.1 * 2.0 ** (deaths - 2), 30.0)
+
+
+def count_instances(cores: int, versions: int, pace: Pace, limits: Limits) -> int:
+    """Return how many instances a version gets.
+
+    One, where the front cannot keep a second busy: it spends some 25 us on a row. Otherwise every processor has one.
+
+    Args:
+        cores: Processors this server may use.
+        versions: Loaded versions that share them.
+        pace: The cost of a batch, measured while warming up.
+        limits: The bounds.
+    """
+    if limits.instances is not None:
+        return limits.instances
+    share = max(1, cores // max(1, versions))
+    keeps_busy = math.ceil(pace.seconds(1) / 0.000_5) if pace.is_known else 1
+    return max(1, min(share, keeps_busy))
+
+
+def count_threads(cores: int, versions: int, limits: Limits) -> int:
+    """Return the threads a runtime may use: instances times threads never exceed the processors."""
+    if limits.threads is not None:
+        return limits.threads
+    share = max(1, cores // max(1, versions))
+    return max(1, share // limits.instances) if limits.instances is not None else 1
