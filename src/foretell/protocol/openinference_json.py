@@ -1,0 +1,398 @@
+"""Open Inference Protocol v2 over HTTP: bodies to requests, responses to bodies, with binary tensors.
+
+The common request, one tensor of plain numbers as JSON, takes a short way of a few microseconds; every other one,
+and every one that is wrong, takes the long way, which knows why. Knows no HTTP and no clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+from foretell.dtypes import dtype_of
+from foretell.errors import InvalidInput
+from foretell.protocol.classification import classify
+from foretell.protocol.status import Refused
+from foretell.protocol.strict_json import read_json
+from foretell.protocol.tensors import check_datatype, check_shape, from_raw, from_values, to_raw
+from foretell.request import BULK, INTERACTIVE, InferRequest, InferResponse
+from foretell.signature import Signature, TensorSpec
+
+__all__ = ["Asked", "AskedOutput", "OpenInferenceJson"]
+
+_NUMBERS = frozenset((float, int))
+_SIMPLE = frozenset(("FP32", "FP64"))
+_KEYS = frozenset(("id", "parameters", "inputs", "outputs"))
+_TENSOR_KEYS = frozenset(("name", "datatype", "shape", "parameters", "data"))
+_OUTPUT_KEYS = frozenset(("name", "parameters"))
+_LIST_LIMIT = 64
+_NUMPY_FROM = 4096
+"""From so many elements on, orjson reads the array itself."""
+_SHARED = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
+
+
+@dataclass(frozen=True, slots=True)
+class AskedOutput:
+    """One output a caller asked for."""
+
+    index: int
+    """Among the outputs of the signature."""
+    binary: bool
+    classes: int = 0
+    """As `score:index[:label]` texts of this many best classes; 0: as it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the caller wants back, and how."""
+
+    id: str
+    outputs: tuple[AskedOutput, ...]
+
+
+class OpenInferenceJson:
+    """Bodies of one version of a model."""
+
+    def __init__(self, model: str, signature: Signature, labels: tuple[str, ...] = ()) -> None:
+        """Compile the short way.
+
+        Args:
+            model: Name that requests go by.
+            signature: Of the version.
+            labels: Names of the classes, for the classification extension.
+        """
+        self._model = model
+        self._inputs = {spec.name: spec for spec in signature.inputs}
+        self._outputs = signature.outputs
+        self._positions = {spec.name: at for at, spec in enumerate(signature.outputs)}
+        self._labels = labels
+        self._all_json = tuple(AskedOutput(at, False) for at in range(len(signature.outputs)))
+        self._all_binary = tuple(AskedOutput(at, True) for at in range(len(signature.outputs)))
+        self._short = _short_way(signature)
+
+    def decode(
+        self, body: bytes, json_bytes: int | None, *, version: str, request_id: str, now: float, timeout_s: float | None
+    ) -> tuple[InferRequest, Asked | None]:
+        """Return the request, and what the caller wants back; None: every output as JSON, no id.
+
+        Args:
+            body: Of the HTTP request.
+            json_bytes: `Inference-Header-Content-Length`, or None where the whole body is JSON.
+            version: From the path; empty for the default.
+            request_id: For the log, unless the body has an id.
+            now: Instant of the engine's clock.
+            timeout_s: From the header; the sooner of it and the parameter `timeout` holds.
+
+        Raises:
+            Refused: The bytes are not the protocol.
+            InvalidInput: A tensor does not fit the signature.
+        """
+        if json_bytes is None:
+            document, blobs = read_json(body, _keys_of), memoryview(b"")
+        elif json_bytes == 0:
+            return self._decode_raw(body, version, request_id, now, timeout_s)
+        elif json_bytes < 0 or json_bytes > len(body):
+            raise Refused(
+                f"Inference-Header-Content-Length: {json_bytes}, the body has {len(body)} bytes",
+                code="bad_binary_section",
+            )
+        else:
+            document, blobs = read_json(body[:json_bytes], _keys_of), memoryview(body)[json_bytes:]
+        if self._short is not None and type(document) is dict and len(document) == 1:
+            found = self._decode_short(document)
+            if found is not None:
+                deadline = None if timeout_s is None else now + timeout_s
+                rows = len(found)
+                inputs = {self._short.name: found}
+                return InferRequest(self._model, version, request_id, inputs, rows, None, deadline), None
+        return self._decode_long(document, blobs, version, request_id, now, timeout_s)
+
+    def encode(self, response: InferResponse, asked: Asked | None) -> tuple[bytes, int | None]:
+        """Return the body, and the bytes of its JSON part if binary tensors follow."""
+        outputs, blobs = [], []
+        for want in self._all_json if asked is None else asked.outputs:
+            spec, found = self._outputs[want.index], response.outputs[want.index]
+            datatype = spec.datatype
+            if want.classes:
+                found, datatype = classify(found, want.classes, self._labels), "BYTES"
+            entry: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": found.shape}
+            if want.binary:
+                blob = to_raw(found)
+                blobs.append(blob)
+                entry["parameters"] = {"binary_data_size": len(blob)}
+            else:
+                entry["data"] = _values(found)
+            outputs.append(entry)
+        document: dict[str, Any] = {"model_name": response.model, "model_version": response.version}
+        if asked is not None and asked.id:
+            document["id"] = asked.id
+        document["outputs"] = outputs
+        head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        if b"null" in head and _count_nonfinite(outputs):
+            head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+        if not blobs:
+            return head, None
+        return b"".join((head, *blobs)), len(head)
+
+    def _decode_short(self, document: dict[str, Any]) -> NDArray[Any] | None:
+        """Return the only tensor where it is one of plain numbers and nothing else is asked; None to look closer."""
+        spec = self._short
+        assert spec is not None, "there is a short way. This is a bug."
+        try:
+            (tensor,) = document["inputs"]
+            if len(tensor) != 4 or tensor["name"] != spec.name or tensor["datatype"] != spec.datatype:
+                return None
+            rows, width = tensor["shape"]
+            data = tensor["data"]
+            fits = width == spec.shape[1] and type(rows) is int and type(width) is int and rows > 0
+            if not fits or type(data) is not list or len(data) != rows * width:
+                return None
+            if not _NUMBERS.issuperset(map(type, data)):
+                return None
+            found: NDArray[Any] = np.array(data, _DTYPES[spec.datatype])
+            # JSON has no NaN, so a finite sum of squares proves that nothing overflowed.
+            if not np.vdot(found, found) < np.inf:
+                return None
+        except (TypeError, ValueError, KeyError, OverflowError):
+            return None
+        return found.reshape(rows, width)
+
+    def _decode_long(
+        self,
+        document: Any,
+        blobs: memoryview,
+        version: str,
+        request_id: str,
+        now: float,
+        timeout_s: float | None,
+    ) -> tuple[InferRequest, Asked | None]:
+        _only(document, _KEYS, "body")
+        given_id = document.get("id", "")
+        if type(given_id) is not str or len(given_id) > 256:
+            raise Refused('"id": expected a text of at most 256 characters', code="bad_id")
+        parameters = _parameters(document, "body")
+        inputs, rows = self._read_inputs(document.get("inputs"), blobs)
+        binary = _flag(parameters, "binary_data_output", False)
+        asked = Asked(given_id, self._read_outputs(document.get("outputs"), binary))
+        timeout_s = sooner(timeout_s, parameters)
+        return (
+            InferRequest(
+                model=self._model,
+                version=version,
+                id=given_id or request_id,
+                inputs=inputs,
+                rows=rows,
+                deadline=None if timeout_s is None else now + timeout_s,
+                priority=priority_of(parameters),
+                parameters=parameters,
+            ),
+            asked,
+        )
+
+    def _decode_raw(
+        self, body: bytes, version: str, request_id: str, now: float, timeout_s: float | None
+    ) -> tuple[InferRequest, Asked]:
+        """Return the request of a body that is the bytes of one row of the only input."""
+        specs = list(self._inputs.values())
+        free = [at for at, size in enumerate(specs[0].shape[1:], 1) if size < 0] if len(specs) == 1 else [0, 0]
+        if len(free) > 1:
+            raise Refused("raw body: the model needs one input with at most one free dimension; send JSON")
+        (spec,) = specs
+        shape = [1, *spec.shape[1:]]
+        if free:
+            row_bytes = abs(int(np.prod(shape, dtype=object))) * (dtype_of(spec.datatype).itemsize)
+            shape[free[0]] = len(body) // row_bytes if row_bytes and spec.datatype != "BYTES" else 1
+        count = check_shape(shape, spec)
+        inputs = {spec.name: from_raw(body, shape, count, spec)}
+        deadline = None if timeout_s is None else now + timeout_s
+        return InferRequest(self._model, version, request_id, inputs, 1, None, deadline), Asked("", self._all_binary)
+
+    def _read_inputs(self, given: Any, blobs: memoryview) -> tuple[dict[str, NDArray[Any]], int]:
+        found: dict[str, NDArray[Any]] = {}
+        at = 0
+        for tensor in _list(given, "inputs"):
+            spec = self._spec_of(tensor, found)
+            check_datatype(tensor.get("datatype"), spec)
+            shape = tensor.get("shape")
+            count = check_shape(shape, spec)
+            size = _parameters(tensor, f'input "{spec.name}"').get("binary_data_size")
+            if size is None:
+                found[spec.name] = from_values(tensor.get("data"), shape, count, spec)
+                continue
+            if type(size) is not int or not 0 <= size <= len(blobs) - at or "data" in tensor:
+                raise Refused(
+                    f'input "{spec.name}": binary_data_size {str(size)[:40]}, {len(blobs) - at} bytes are left and '
+                    "there must be no data",
+                    code="bad_binary_section",
+                )
+            found[spec.name] = from_raw(blobs[at : at + size], shape, count, spec)
+            at += size
+        if at != len(blobs):
+            raise Refused(f"body: {len(blobs) - at} bytes follow the last tensor", code="bad_binary_section")
+        return found, same_rows(found, self._inputs)
+
+    def _spec_of(self, tensor: Any, found: dict[str, NDArray[Any]]) -> TensorSpec:
+        _only(tensor, _TENSOR_KEYS, "input")
+        name = tensor.get("name")
+        spec = self._inputs.get(name) if type(name) is str else None
+        if spec is None:
+            raise unknown_input(name, self._inputs)
+        if name in found:
+            raise Refused(f'input "{name}": it is there twice')
+        for key in _SHARED:
+            if key in (tensor.get("parameters") or ()):
+                raise Refused(f'input "{name}": shared memory is not supported; send the data', status=501)
+        return spec
+
+    def _read_outputs(self, given: Any, binary: bool) -> tuple[AskedOutput, ...]:
+        if not given and given in (None, []):
+            return self._all_binary if binary else self._all_json
+        asked: dict[int, AskedOutput] = {}
+        for output in _list(given, "outputs"):
+            _only(output, _OUTPUT_KEYS, "output")
+            index = index_of(output.get("name"), self._positions)
+            parameters = _parameters(output, "output")
+            if any(key in parameters for key in _SHARED):
+                raise Refused("output: shared memory is not supported", status=501)
+            if index in asked:
+                raise Refused(f'output "{output["name"]}": it is there twice')
+            classes = classes_of(parameters)
+            asked[index] = AskedOutput(index, _flag(parameters, "binary_data", binary), classes)
+        return tuple(asked.values())
+
+
+_DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype(np.float32), "FP64": np.dtype(np.float64)}
+
+
+def _short_way(signature: Signature) -> TensorSpec | None:
+    """Return the input whose bodies take the short way: the only one, a matrix of floats."""
+    if len(signature.inputs) != 1:
+        return None
+    (spec,) = signature.inputs
+    fits = spec.datatype in _SIMPLE and len(spec.shape) == 2 and spec.shape[0] < 0 < spec.shape[1]
+    return spec if fits else None
+
+
+def _keys_of(document: Any) -> int:
+    """Count the keys of a request with one input."""
+    try:
+        return len(document) + len(document["inputs"][0])
+    except (TypeError, KeyError, IndexError):
+        return -1
+
+
+def _values(found: NDArray[Any]) -> Any:
+    """Return the elements, flat, as JSON takes them: FP32 as the float64 of the same value."""
+    flat = found.reshape(-1)
+    if flat.dtype.kind == "O":
+        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in flat.tolist()]
+    if len(flat) < _NUMPY_FROM or flat.dtype.kind not in "fiu":
+        return flat.tolist()
+    return np.ascontiguousarray(flat, np.float64 if flat.dtype.kind == "f" else None)
+
+
+def _count_nonfinite(outputs: list[dict[str, Any]]) -> bool:
+    """Say in the parameters of each output how many of its numbers JSON could not tell; whether there were any."""
+    found = False
+    for entry in outputs:
+        if "data" in entry and entry["datatype"].startswith("FP"):
+            count = int(np.count_nonzero(~np.isfinite(np.asarray(entry["data"], np.float64))))
+            if count:
+                entry["parameters"] = {"nonfinite": count}
+                found = True
+    return found
+
+
+def same_rows(found: dict[str, NDArray[Any]], specs: dict[str, TensorSpec]) -> int:
+    """Return the rows of the inputs, which must all be there and have as many."""
+    for name in specs:
+        if name not in found:
+            raise InvalidInput(f'input "{name}": it is missing; the model takes {_names(specs)}', column=name)
+    rows = {len(a) if a.ndim else 1 for a in found.values()}
+    if len(rows) > 1:
+        error = InvalidInput("inputs: they have different numbers of rows; send as many in each")
+        error.code = "shape_mismatch"
+        raise error
+    return rows.pop() if rows else 0
+
+
+def unknown_input(name: Any, specs: dict[str, TensorSpec]) -> InvalidInput:
+    """Return the refusal of an input the model has not."""
+    return InvalidInput(f'input "{str(name)[:80]}": the model has none of this name; it takes {_names(specs)}')
+
+
+def index_of(name: Any, positions: dict[str, int]) -> int:
+    """Return the place of an output by its name."""
+    index = positions.get(name) if isinstance(name, str) else None
+    if index is None:
+        raise InvalidInput(f'output "{str(name)[:80]}": the model has none of this name; it gives {_names(positions)}')
+    return index
+
+
+def classes_of(parameters: dict[str, Any]) -> int:
+    """Return how many best classes an output is asked as; 0: as it is."""
+    classes = parameters.get("classification", 0)
+    if type(classes) is not int or not 0 <= classes <= 1_000_000:
+        raise Refused('"classification": expected an integer from 1 to 1000000', code="bad_parameter")
+    return classes
+
+
+def sooner(timeout_s: float | None, parameters: dict[str, Any]) -> float | None:
+    """Return the shorter of a timeout and the parameter `timeout`, which is in microseconds; 0 is none."""
+    given = parameters.get("timeout", 0)
+    if type(given) is str and given.isascii() and given.isdigit() and len(given) < 19:
+        given = int(given)
+    if type(given) is not int or not 0 <= given < 1 << 63:
+        raise Refused('"timeout": expected microseconds, an integer of at least 0', code="bad_parameter")
+    if "sequence_id" in parameters and parameters["sequence_id"] not in (0, ""):
+        raise Refused('"sequence_id": no model here keeps a state; leave it out', code="bad_parameter", status=501)
+    if not given:
+        return timeout_s
+    return given / 1e6 if timeout_s is None else min(timeout_s, given / 1e6)
+
+
+def priority_of(parameters: dict[str, Any]) -> int:
+    """Return our priority of the parameter `priority`: 0 and 1 are interactive, greater is bulk."""
+    given = parameters.get("priority", 0)
+    if type(given) is not int or not 0 <= given < 1 << 63:
+        raise Refused('"priority": expected an integer of at least 0', code="bad_parameter")
+    return BULK if given > 1 else INTERACTIVE
+
+
+def _only(table: Any, known: frozenset[str], what: str) -> None:
+    if type(table) is not dict:
+        raise Refused(f"{what}: expected a JSON object")
+    if not table.keys() <= known:
+        strange = next(key for key in table if key not in known)
+        raise Refused(f'{what}: unknown field "{strange[:80]}", expected {_names(sorted(known))}', code="unknown_field")
+
+
+def _parameters(table: dict[str, Any], what: str) -> dict[str, Any]:
+    found = table.get("parameters")
+    if found is None:
+        return {}
+    if type(found) is not dict or any(isinstance(v, (dict, list)) for v in found.values()):
+        raise Refused(f'{what}: "parameters" must be an object of texts, numbers and booleans', code="bad_parameter")
+    return found
+
+
+def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
+    found = parameters.get(key, default)
+    if type(found) is not bool:
+        raise Refused(f'"{key}": expected true or false', code="bad_parameter")
+    return found
+
+
+def _list(given: Any, key: str) -> list[Any]:
+    if type(given) is not list or not 1 <= len(given) <= _LIST_LIMIT:
+        raise Refused(f'"{key}": expected a list of 1 to {_LIST_LIMIT} objects')
+    return given
+
+
+def _names(names: Any) -> str:
+    listed = [f'"{name}"' for name in names]
+    return ", ".join(listed[:8]) + (" ..." if len(listed) > 8 else "")

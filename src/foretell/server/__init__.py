@@ -1,0 +1,1 @@
+"""Sockets, routes, signals and draining: bytes in, the engine's answers out."""

@@ -1,0 +1,92 @@
+"""Takes every HTTP call to what answers it, and turns whatever goes wrong into an answer."""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+from collections.abc import Callable
+
+from foretell.engine.engine import Engine
+from foretell.errors import ForetellError, InternalError
+from foretell.metrics import Count
+from foretell.server.connection import Call, Connection
+from foretell.server.doors import Doors
+from foretell.server.guard import Guard
+from foretell.server.inference import Inference
+from foretell.server.information import Information
+from foretell.server.routes import match
+from foretell.server.settings import ServerSettings
+
+__all__ = ["HttpDesk"]
+
+_LOG = logging.getLogger("foretell.server")
+_REMEMBERED = 1024
+
+Handler = Callable[[Call, str, str], None]
+
+
+class HttpDesk:
+    """All of the HTTP door that is not one connection."""
+
+    def __init__(self, engine: Engine, settings: ServerSettings, doors: Doors) -> None:
+        self.settings = settings
+        self.connections: set[Connection] = set()
+        self.draining = False
+        self.body_bytes = 0
+        self._guard = Guard(settings)
+        self._metrics = engine.metrics
+        self._replies: dict[tuple[str, int], Count] = {}
+        inference, information = Inference(engine, doors), Information(engine, settings, doors)
+        self._handlers: dict[str, Handler] = {
+            "infer": inference.infer,
+            "predict": inference.predict,
+            "invocations": lambda call, _model, _version: inference.predict(call, information.only_model(), ""),
+            **information.handlers(),
+        }
+        self._known: dict[bytes, tuple[Handler, str, str, str]] = {}
+        self._ids = map("{}-{:x}".format, itertools.repeat(os.urandom(4).hex()), itertools.count(1))
+        engine.metrics.connections.child("http").read = lambda: len(self.connections)
+
+    def admit_headers(self, call: Call) -> None:
+        """Refuse a call by its headers alone."""
+        self._guard.check(call.method, call.target, call.headers)
+
+    def handle(self, call: Call) -> None:
+        """Answer a call, now or later."""
+        try:
+            known = self._known.get(call.target) if call.method == b"POST" else None
+            handler, label, model, version = known or self._find(call)
+            call.label = label
+            handler(call, model, version)
+        except ForetellError as error:
+            call.fail(error)
+        except Exception:  # noqa: BLE001 - whatever it is, the server lives on
+            _LOG.exception("request %s: failed", call.id.decode("ascii"))
+            call.fail(InternalError("the request could not be handled. This is a bug."))
+
+    def new_id(self) -> bytes:
+        """Return an id for a request that brought none."""
+        return next(self._ids).encode("ascii")
+
+    def replied(self, call: Call, status: int, sent_bytes: int) -> None:
+        """Count a reply."""
+        key = (call.label, status)
+        count = self._replies.get(key)
+        if count is None:
+            count = self._replies[key] = self._metrics.responses.child("http", call.label, str(status))
+        count.value += 1
+
+    def check(self, now: float) -> None:
+        """Look after slow clients."""
+        for connection in list(self.connections):
+            connection.check(now)
+
+    def _find(self, call: Call) -> tuple[Handler, str, str, str]:
+        found = match(call.method, call.target)
+        known = self._handlers[found.label], *found
+        if call.method == b"POST":
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[call.target] = known
+        return known

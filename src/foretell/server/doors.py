@@ -1,0 +1,70 @@
+"""What a loaded version needs at the doors, made once: codecs, preparation, counters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from foretell.dtypes import dtype_of
+from foretell.engine.engine import Engine
+from foretell.engine.instance import Hello
+from foretell.engine.repository import Served
+from foretell.model.data.table import TablePreparation, TensorPreparation
+from foretell.protocol.openinference_json import OpenInferenceJson
+from foretell.request import InferResponse, Timing
+
+__all__ = ["Door", "Doors"]
+
+
+class Door:
+    """One loaded version, as its callers see it."""
+
+    def __init__(self, served: Served, engine: Engine) -> None:
+        self.served = served
+        self.hello: Hello = served.hello
+        signature = self.hello.signature
+        self.signature = signature
+        self.task = self.hello.task
+        labels = tuple(str(c) for c in self.task.classes)
+        self.json = OpenInferenceJson(served.name, signature, labels)
+        self.preparation: TablePreparation | TensorPreparation = (
+            TablePreparation(signature) if signature.fields else TensorPreparation(signature)
+        )
+        stages, of = engine.metrics.stage_seconds, (served.name, served.version)
+        self.prepared = stages.child(*of, "prepare")
+        self.answered = stages.child(*of, "answer")
+
+    def nothing(self, request_id: str) -> InferResponse:
+        """Return the answer to a request of no rows."""
+        outputs: list[Any] = [
+            np.empty((0, *(max(d, 0) for d in spec.shape[1:])), dtype_of(spec.datatype))
+            for spec in self.signature.outputs
+        ]
+        return InferResponse(self.served.name, self.served.version, request_id, outputs, Timing(0, 0, 0))
+
+
+class Doors:
+    """The door of each version, made when it is first asked for."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._doors: dict[Served, Door] = {}
+
+    def of(self, model: str, version: str = "") -> Door:
+        """Return the door of a version that answers.
+
+        Raises:
+            ModelNotFound: There is none of this name or version.
+            Unavailable: It does not answer now.
+        """
+        return self.to(self._engine.model(model, version))
+
+    def to(self, served: Served) -> Door:
+        """Return the door to a version that was loaded."""
+        door = self._doors.get(served)
+        if door is None or door.hello is not served.hello:
+            known = set(self._engine.index())
+            self._doors = {s: d for s, d in self._doors.items() if s in known}
+            door = self._doors[served] = Door(served, self._engine)
+        return door
