@@ -29,8 +29,10 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     from foretell.bulk.job import predict_files
+    from foretell.model.data.arrow import keep_pandas_out
     from foretell.model.load import load
 
+    keep_pandas_out()
     with load(args.model, trust=args.trust) as model:
         summary = predict_files(
             model,

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foretell.errors import InternalError, ProofFailed
+from foretell.errors import InternalError, ProofFailed, RuntimeMissing
 from foretell.model.artifact import Artifact, judge
 from foretell.model.bundle import Bundle, Golden, read_bundle
 from foretell.model.formats.base import Answers, Opened
+from foretell.model.formats.proven import prove_runner
 from foretell.model.model import Model
 from foretell.model.proof import Tolerance, compare
 from foretell.model.tasks.predictions import Predictions
@@ -51,7 +53,7 @@ def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -
     artifact = judge(Path(path))
     if artifact.format == "bundle":
         bundle = read_bundle(artifact.path, trust=trust)
-        model = Model(bundle.opened, name=bundle.name, threads=threads)
+        model = Model(_proven(bundle.opened), name=bundle.name, threads=threads)
         replay(model, bundle)
         return model
     opened = open_artifact(artifact, trust=trust)
@@ -73,6 +75,23 @@ def open_artifact(artifact: Artifact, *, trust: bool = False, sample: pa.Table |
     else:
         opened = module.open_model(artifact.path.name, artifact.content)
     return opened
+
+
+def _proven(opened: Opened) -> Opened:
+    """Read the files of boosting libraries before those do, and leave out a runner whose library is not here.
+
+    A bundle's digests say that nothing changed since it was written, not who wrote it.
+    """
+    runners = []
+    for runner in opened.runners:
+        try:
+            prove_runner(runner)
+        except RuntimeMissing:
+            if runner is opened.runners[0]:
+                raise
+        else:
+            runners.append(runner)
+    return replace(opened, runners=tuple(runners))
 
 
 def answers_of(predictions: Predictions) -> Answers:

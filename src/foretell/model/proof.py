@@ -58,10 +58,10 @@ class Comparison:
 def default_tolerance(*, float32: bool) -> Tolerance:
     """Return the tolerance for a graph that computes in float32, or in float64.
 
-    float32 has 24 bits: sums of hundreds of terms agree to about 1e-6 of their size, and a value next to a
-    threshold may fall on its other side. In float64 neither is an excuse.
+    float32 has 24 bits: sums of many hundred terms, added in another order, agree to about 1e-5 of their size, and a
+    value next to a threshold may fall on its other side. In float64 neither is an excuse.
     """
-    return Tolerance(1e-5, 1e-3) if float32 else Tolerance(1e-6, 0.0)
+    return Tolerance(3e-5, 1e-3) if float32 else Tolerance(1e-6, 0.0)
 
 
 def compare(original: Answers, converted: Answers, tolerance: Tolerance, *, labels: bool) -> Comparison:

@@ -5,6 +5,7 @@ Knows no field and no tensor; imports pyarrow only when there is Arrow data.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,32 @@ from foretell.model.data.columns import Coded, Numbers, Source
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["column_of_arrow", "is_plain", "table_of_capsule"]
+__all__ = ["column_of_arrow", "is_plain", "keep_pandas_out", "table_of_capsule"]
+
+
+def keep_pandas_out() -> None:
+    """Keep pyarrow from importing pandas in this process; for commands and servers, which never see a DataFrame.
+
+    pyarrow imports pandas, where it is installed, at the first array it makes or reads, only to ask whether that
+    is a Series: half a second of every command. It asks once; here it is told that there is none. Others may still
+    import it.
+    """
+    import pyarrow as pa
+
+    sys.meta_path.insert(0, _NoPandas)
+    try:
+        pa.array([0.0])
+    finally:
+        sys.meta_path.remove(_NoPandas)
+
+
+class _NoPandas:
+    """A finder of modules that finds no pandas."""
+
+    @staticmethod
+    def find_spec(name: str, path: Any = None, target: Any = None) -> None:
+        if name == "pandas":
+            raise ModuleNotFoundError(name)
 
 
 def table_of_capsule(data: Any) -> pa.Table:
