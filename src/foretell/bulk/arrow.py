@@ -43,16 +43,17 @@ class ParquetSource:
 
         # Without pre_buffer and with a small buffer, a row group need not fit into memory as a whole.
         with _reading(self.name, "Parquet"), pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20) as file:
-            chosen = _choose(file.schema_arrow, self._signature, self._keep, self.name)
-            columns = [file.schema_arrow.names[at] for at in chosen.positions]
+            schema = file.schema_arrow
+            names = schema.names  # each look makes the list anew
+            chosen = _choose(schema, self._signature, self._keep, self.name)
+            columns = [names[at] for at in chosen.positions]
             batch_rows = _batch_rows(len(columns))
             row, total = 0, max(file.metadata.num_rows, 1)
             for batch in file.iter_batches(batch_rows, columns=columns):
                 yield _BatchBlock(self, chosen, columns, batch, row, self.size_bytes * batch.num_rows // total)
                 row += batch.num_rows
             if not row:
-                empty = file.schema_arrow.empty_table().select(columns).to_batches()
-                yield _BatchBlock(self, chosen, columns, _empty(empty, file.schema_arrow, columns), 0, 0)
+                yield _BatchBlock(self, chosen, columns, _empty(schema, columns), 0, 0)
 
 
 class ArrowSource:
@@ -77,7 +78,8 @@ class ArrowSource:
         with _reading(self.name, "Arrow"), pa.memory_map(str(self._path)) as stored:
             reader = pa.ipc.open_stream(stored) if self._is_stream else pa.ipc.open_file(stored)
             chosen = _choose(reader.schema, self._signature, self._keep, self.name)
-            columns = [reader.schema.names[at] for at in chosen.positions]
+            names = reader.schema.names
+            columns = [names[at] for at in chosen.positions]
             row = 0
             for batch in self._batches(reader):
                 batch.validate(full=True)  # a file can point anywhere: Arrow takes its offsets on trust
@@ -89,7 +91,7 @@ class ArrowSource:
                     yield _BatchBlock(self, chosen, columns, part, row, share * part.num_rows)
                     row += part.num_rows
             if not row:
-                yield _BatchBlock(self, chosen, columns, _empty([], reader.schema, columns), 0, 0)
+                yield _BatchBlock(self, chosen, columns, _empty(reader.schema, columns), 0, 0)
 
     def _batches(self, reader: Any) -> Iterator[pa.RecordBatch]:
         if self._is_stream:
@@ -137,12 +139,13 @@ def _reading(name: str, what: str) -> Iterator[None]:
 def _choose(schema: pa.Schema, signature: Signature, keep: Keep, name: str) -> Chosen:
     import pyarrow as pa
 
-    chosen = choose(schema.names, signature, keep, name)
+    names = schema.names
+    chosen = choose(names, signature, keep, name)
     for at in chosen.positions:
         if isinstance(schema.field(at).type, pa.BaseExtensionType):
             kind = schema.field(at).type
             raise InvalidInput(
-                f"{name}: column {quote(schema.names[at])} has the extension type {kind}, expected a plain one; "
+                f"{name}: column {quote(names[at])} has the extension type {kind}, expected a plain one; "
                 "write the column as numbers or text"
             )
     return chosen
@@ -152,9 +155,7 @@ def _batch_rows(columns: int) -> int:
     return max(256, min(_MAX_ROWS, _CELLS // max(columns, 1)))
 
 
-def _empty(batches: list[pa.RecordBatch], schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
+def _empty(schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
     import pyarrow as pa
 
-    if batches:
-        return batches[0]
     return pa.RecordBatch.from_arrays([pa.array([], schema.field(c).type) for c in columns], list(columns))

@@ -64,24 +64,32 @@ def choose(names: Sequence[str], signature: Signature, keep: Keep, source: str) 
     """
     names = [name or f"column {at}" for at, name in enumerate(names)]  # a delimiter too many has no name
     wanted = names if keep == "all" else list(dict.fromkeys(keep))
+    at = {name: position for position, name in enumerate(names)}
     for name in wanted:
-        if name not in names:
+        if name not in at:
             near = difflib.get_close_matches(name, names[:1000], 1)
             hint = f"did you mean {quote(near[0])}?" if near else "name one of these"
             raise ConfigError(f"{source}: there is no column {quote(name)} to keep, it has {_shown(names)}; {hint}")
-    notes: Notes = {}
-    rest = names if keep == "all" or signature.named else [n for n in names if n not in wanted]
     used = [c.field for columns in signature.columns.values() for c in columns]
     rule = Names(signature.fields, used, signature.named)
+    given, notes = _given(names, wanted, rule, keep), Notes()
     try:
-        found = rule.locate(names if rule.known.intersection(names) else rest, notes, frame=True)
+        found = rule.locate(given, notes, frame=True)
     except InvalidInput as e:
         hint = "; it has one column, is the delimiter one of , ; | or a tab?" if len(names) == 1 else ""
         raise InvalidInput(f"{source}: {e}{hint}", column=e.column) from e
-    shift = {name: at for at, name in enumerate(names)}
-    by_position = "position" in notes
-    fields = [(shift[rest[found[n]]] if by_position else found[n], n) for n in rule.all if n in found]
-    return Chosen(tuple(fields), tuple((shift[name], name) for name in wanted), tuple(notes.values()))
+    fields = tuple((at[given[found[name]]], name) for name in rule.all if name in found)
+    return Chosen(fields, tuple((at[name], name) for name in wanted), tuple(notes.values()))
+
+
+def _given(names: list[str], wanted: list[str], rule: Names, keep: Keep) -> list[str]:
+    """Return the names among which the fields are looked for: kept columns are not there for the model."""
+    if len(set(names)) < len(names):
+        return names  # two are alike, which the rule refuses
+    if keep == "all" and not rule.known.intersection(names):
+        return names
+    kept = set(wanted)
+    return [name for name in names if name in rule.known or name not in kept]
 
 
 def _shown(names: Sequence[str]) -> str:

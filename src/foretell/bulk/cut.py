@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 __all__ = ["BLOCK_BYTES", "MAX_ROW_BYTES", "NoRowEnd", "cut", "is_open", "row_starts"]
 
-BLOCK_BYTES = 1 << 21
+BLOCK_BYTES = 1 << 20
 """Text read at once: some thousands of rows, few enough to stay in the processor's cache while they are parsed."""
 MAX_ROW_BYTES = 1 << 24
 """Longest row, 16 MiB: a longer one is a quote that never closes, or no table."""
@@ -66,12 +66,14 @@ def cut(
         chunk = read(block_bytes)
         data = rest + chunk if rest else chunk
         end = _last_end(data, newline, delimiter) if chunk else len(data)
-        if len(data) - end > max_row_bytes:
-            raise NoRowEnd(done + end, too_long=True)
         if not chunk and is_open(data, delimiter):
-            raise NoRowEnd(done + row_starts(data, newline, delimiter)[-1], too_long=False)
+            end = row_starts(data, newline, delimiter)[-1]
         if end:
             yield data[:end] if end < len(data) else data
+        if len(data) - end > max_row_bytes:
+            raise NoRowEnd(done + end, too_long=True)
+        if not chunk and end < len(data):
+            raise NoRowEnd(done + end, too_long=False)
         rest = data[end:]
         done += end
         if not chunk:

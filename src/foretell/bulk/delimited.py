@@ -19,6 +19,11 @@ from foretell.signature import Signature
 __all__ = ["DelimitedSource"]
 
 
+_WIDE_BLOCK_BYTES = 1 << 23
+_WIDE_ROWS = 100
+"""A block of thousands of columns has a cost of its own: it gets about so many rows, if they are as long as the header."""
+
+
 class DelimitedSource:
     """One file of delimited text."""
 
@@ -44,7 +49,7 @@ class DelimitedSource:
         self._max_row_bytes = max_row_bytes
 
     def blocks(self) -> Iterator[Block]:
-        """Yield blocks of about two MiB of text.
+        """Yield blocks of about one MiB of text.
 
         Raises:
             InvalidInput: The header does not fit the model, a row is too long, a quote never closes.
@@ -59,7 +64,7 @@ class DelimitedSource:
                 rest,
                 newline=dialect.newline,
                 delimiter=dialect.delimiter,
-                block_bytes=self._block_bytes,
+                block_bytes=max(self._block_bytes, min(_WIDE_BLOCK_BYTES, _WIDE_ROWS * dialect.start)),
                 max_row_bytes=self._max_row_bytes,
             )
             try:

@@ -76,13 +76,20 @@ def pack(encode: Callable[[Mapping[str, pa.Array]], bytes]) -> Callable[[Mapping
 
 def _lines(parts: list[Any]) -> bytes:
     """Join arrays of texts and constants row by row; the memory of the result is the file."""
+    joined = _join(*parts)
+    if not len(joined):
+        return b""
+    offsets = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1]
+    lines: bytes = joined.buffers()[2].slice(int(offsets[0]), int(offsets[-1] - offsets[0])).to_pybytes()
+    return lines
+
+
+def _join(*parts: Any) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    parts = [pa.scalar(p, pa.large_string()) if isinstance(p, str) else p for p in parts]
-    joined = pc.binary_join_element_wise(*parts, pa.scalar("", pa.large_string()))
-    offsets = np.frombuffer(joined.buffers()[1], np.int64)[joined.offset : joined.offset + len(joined) + 1]
-    return joined.buffers()[2].to_pybytes()[int(offsets[0]) : int(offsets[-1])] if len(joined) else b""
+    wide = [pa.scalar(p, pa.large_string()) if isinstance(p, str) else p for p in (*parts, "")]
+    return pc.binary_join_element_wise(*wide)
 
 
 def _texts(column: pa.Array, name: str) -> pa.Array:
@@ -107,7 +114,7 @@ def _csv_texts(texts: pa.Array) -> pa.Array:
     if not special.true_count:
         return texts
     doubled = pc.replace_substring(texts, '"', '""')
-    return pc.if_else(special, pc.binary_join_element_wise('"', doubled, '"', ""), texts)
+    return pc.if_else(special, _join('"', doubled, '"'), texts)
 
 
 def _json_texts(column: pa.Array) -> pa.Array:
@@ -123,6 +130,6 @@ def _json_texts(column: pa.Array) -> pa.Array:
     if types.is_string(kind) or types.is_large_string(kind):
         texts = column.cast(pa.large_string())
         if not pc.any(pc.match_substring_regex(texts, _JSON_SPECIAL)).as_py():
-            return pc.fill_null(pc.binary_join_element_wise('"', texts, '"', ""), "null")
+            return pc.fill_null(_join('"', texts, '"'), "null")
     cells = [json.dumps(v, ensure_ascii=False, default=str) for v in column.to_pylist()]
     return pa.array(cells, pa.large_string())

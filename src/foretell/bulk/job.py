@@ -13,6 +13,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -93,10 +94,13 @@ def predict_files(
     sources = [open_source(f, model.signature, keep, max_row_bytes=max_row_bytes) for f in files]
     collector = _Collector(output)
     with Progress(sources, shown=progress) as bar, output.opened() as file:
-        for block, done in _run_all(model, sources, output, threads or machine.cores()):
-            collector.take(file, done)
-            bar.advance(block.size_bytes)
-        collector.finish(file)
+        try:
+            for block, done in _run_all(model, sources, output, threads or machine.cores()):
+                collector.take(file, done)
+                bar.advance(block.size_bytes)
+            collector.finish(file)
+        finally:
+            collector.abandon()
     return Summary(collector.rows, len(files), time.perf_counter() - began, collector.notes)
 
 
@@ -205,4 +209,13 @@ class _Collector:
             if self._first is None:
                 raise InternalError("no block was read. This is a bug.")
             self._writer = self._output.open_writer(file, self._first)
-        self._writer.close()
+        writer, self._writer = self._writer, None
+        writer.close()
+
+    def abandon(self) -> None:
+        """Let go of a file that will not be finished; it is removed, so what its writer thinks of it is nothing."""
+        import pyarrow as pa
+
+        if self._writer is not None:
+            with suppress(OSError, ValueError, pa.ArrowException):
+                self._writer.close()

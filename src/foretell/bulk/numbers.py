@@ -116,5 +116,5 @@ def _first_bad(texts: pa.Array, shown: pa.Array) -> BadCell:
     if _COMMA.fullmatch(text.strip()):
         hint = "; write decimals with a point, as in 1.5"
     elif _GROUPED.fullmatch(text.strip()):
-        hint = "; write it without signs between its digits or round them"
+        hint = "; write a plain number, as in 1234.5"
     return BadCell(low, text, hint)

@@ -35,6 +35,7 @@ class TextParser:
         self._types = types
         self._names = [str(at) for at in range(len(dialect.names))]  # the file's own may be empty or alike
         kept = {at for at, _ in chosen.kept}
+        self._kinds = {at: types[name] for at, name in chosen.fields}
         self._as_text = {at for at, name in chosen.fields if at in kept or types[name] == "text"} | kept
         self._notes = (*dialect.notes, *chosen.notes)
 
@@ -59,7 +60,7 @@ class TextParser:
     def _type(self, at: int) -> Any:
         if at in self._as_text:
             return arrow_type("text")
-        return arrow_type(next(self._types[name] for position, name in self._chosen.fields if position == at))
+        return arrow_type(self._kinds[at])
 
     def _read(self, text: bytes, types: dict[int, Any], on_invalid: Any = None) -> dict[int, pa.Array]:
         import pyarrow as pa
@@ -166,8 +167,8 @@ class TextParser:
             None,
         )
         return InvalidInput(
-            f"{found.actual_columns} cells, expected {found.expected_columns} as in the header; "
-            "quote cells that hold the delimiter",
+            f"{found.actual_columns} cell{'s' * (found.actual_columns != 1)}, expected {found.expected_columns} "
+            "as in the header; quote cells that hold the delimiter",
             row=row,
         )
 

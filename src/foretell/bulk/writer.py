@@ -48,7 +48,7 @@ class Output:
 
     def __init__(self, target: str | None) -> None:
         self.target = target
-        lower = (target or ".csv").lower()
+        lower = (target or "stdout.csv").lower()
         is_packed = lower.endswith((".csv.gz", ".jsonl.gz", ".ndjson.gz"))
         ending = os.path.splitext(lower.removesuffix(".gz") if is_packed else lower)[1]
         kind = {".jsonl": ".jsonl", ".ndjson": ".jsonl", ".ipc": ".arrow", ".feather": ".arrow"}.get(ending, ending)
