@@ -41,7 +41,8 @@ def assert_agrees(estimator, reading, rows, tolerance=1e-6, flips=0):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = np.asarray(estimator.predict(rows))
-        chances = estimator.predict_proba(rows) if hasattr(estimator, "predict_proba") else None
+        asked = hasattr(estimator, "classes_") and hasattr(estimator, "predict_proba")
+        chances = estimator.predict_proba(rows) if asked else None
     for file in reading.graphs:
         values, probabilities = predict(reading, rows, file)
         assert values.shape == (expected[:, 0].shape if expected.shape[1:] == (1,) else expected.shape)

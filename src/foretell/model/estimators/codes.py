@@ -33,6 +33,8 @@ class CodeTable:
     """For each output column the input column it depends on."""
     values: tuple[NDArray[np.float64], ...]
     """For each output column its value by code: unknown, the vocabulary, missing."""
+    sparse: bool = False
+    """Whether the encoder answers with a sparse matrix."""
 
 
 def probe(transform: Callable[[Any], Any], raw: Raw, inputs: Inputs) -> CodeTable:
@@ -55,7 +57,7 @@ def probe(transform: Callable[[Any], Any], raw: Raw, inputs: Inputs) -> CodeTabl
         for output in np.flatnonzero(moves | ((place == 0) & ~claimed)):
             owner[output], cells[output] = place, answers[:, output]
         claimed |= moves
-    table = CodeTable(owner, tuple(cells))
+    table = CodeTable(owner, tuple(cells), asked.sparse)
     asked.check(table)
     return table
 
@@ -65,6 +67,7 @@ class _Asked:
 
     def __init__(self, transform: Callable[[Any], Any], raw: Raw, inputs: Inputs) -> None:
         self.transform, self.raw, self.inputs = transform, raw, inputs
+        self.sparse = False
         self.known = [inputs.vocabulary[c] for c in raw.columns]
         self.first = [v[0] if v else inputs.missing(c) for v, c in zip(self.known, raw.columns, strict=True)]
 
@@ -76,7 +79,8 @@ class _Asked:
         given = {c: [row[place] for row in rows] for place, c in enumerate(self.raw.columns)}
         table = self.inputs.select(self.inputs.frame(given, len(rows)), self.raw)
         answer = self.transform(table)
-        dense = answer.toarray() if hasattr(answer, "toarray") else np.asarray(answer)
+        self.sparse = hasattr(answer, "toarray")
+        dense = answer.toarray() if self.sparse else np.asarray(answer)
         try:
             return np.asarray(dense, np.float64).reshape(len(rows), -1)
         except (TypeError, ValueError) as error:

@@ -22,6 +22,10 @@ __all__ = ["SOURCE", "Compiler", "Plan", "Rule", "Source"]
 
 SOURCE = "features"
 _PASSES = 5
+_STAY_SPARSE = {
+    "StandardScaler", "MaxAbsScaler", "SelectKBest", "SelectPercentile", "SelectFromModel", "VarianceThreshold",
+    "RFE", "RFECV", "FunctionTransformer",
+}  # fmt: skip
 
 T = TypeVar("T")
 Source = Raw | Tensor
@@ -49,6 +53,8 @@ class Compiler:
         self.opset = ML_OPSET
         self.origins: dict[str, tuple[int | None, ...]] = {}
         """For tensors that are raw numbers still: the raw column of each of their columns."""
+        self.sparse: set[str] = set()
+        """Tensors that are sparse matrices in scikit-learn: XGBoost takes what they leave out as missing."""
         self._plan = plan
         self._done: dict[tuple[int, Source, str], Tensor] = {}
 
@@ -76,7 +82,9 @@ class Compiler:
         key = (id(estimator), source, method)
         if key not in self._done:
             rule = self._plan.rules.get(_name(estimator), self._plan.otherwise)
-            self._done[key] = rule(self, estimator, source, method)
+            done = self._done[key] = rule(self, estimator, source, method)
+            if isinstance(source, Tensor) and source.name in self.sparse and _name(estimator) in _STAY_SPARSE:
+                self.sparse.add(done.name)
         return self._done[key]
 
     def numbers(self, source: Source, datatype: str = "FP64") -> Tensor:

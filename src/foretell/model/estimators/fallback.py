@@ -38,6 +38,8 @@ def _field(inputs: Inputs, place: int, sample: pa.Table | None) -> Field:
     name, known = inputs.names[place], inputs.vocabulary.get(place, [])
     span: dict[str, Any] = {"low": inputs.low.get(place), "high": inputs.high.get(place)}
     kind = _kind(inputs, place, sample)
+    if kind == "text":
+        inputs.texts.add(place)
     if any(isinstance(v, str) for v in known):
         return Field(name, "category", categories=tuple(known), closed=place in inputs.closed)
     return Field(name, kind, **span) if kind in ("number", "integer") else Field(name, kind)

@@ -131,10 +131,11 @@ class Inputs:
             return values
         known = self.vocabulary.get(column, ())
         if self.is_text(column) or any(isinstance(v, (str, bool)) for v in known) or column in self.none_missing:
-            out = np.empty(len(values), object)
-            out[:] = values
-            return out
-        return np.array([np.nan if v is None else v for v in values], np.float64)
+            return _objects(values)
+        try:
+            return np.array([np.nan if v is None else v for v in values], np.float64)
+        except (TypeError, ValueError):
+            return _objects(values)
 
     def fields(self) -> tuple[Field, ...]:
         """Return the fields that the matrix is made of, in the order of the columns."""
@@ -157,3 +158,9 @@ class Inputs:
     def columns(self) -> tuple[Column, ...]:
         """Return the columns of the matrix, in order."""
         return tuple(Column(self.names[c], encoding) for c, encoding in self.uses)
+
+
+def _objects(values: Sequence[Any] | NDArray[Any]) -> NDArray[Any]:
+    out = np.empty(len(values), object)
+    out[:] = values
+    return out

@@ -81,6 +81,8 @@ def host(estimator: Any, fields: tuple[Field, ...], named: bool) -> tuple[Inputs
         LoadError: The fields are not its columns, or it does not predict.
     """
     inputs = Inputs(tuple(f.name for f in fields), named)
+    texts = [f.kind == "text" or any(isinstance(c, str) for c in f.categories) for f in fields]
+    inputs.texts |= {place for place, is_text in enumerate(texts) if is_text}
     plan = Plan(estimator, inputs, (("values", "predict", True),), RULES, OTHERWISE)
     with suppress(NoGraphError):  # what was learned before it was refused is what counts
         plan.settle()

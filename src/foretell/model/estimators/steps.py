@@ -62,6 +62,8 @@ def column_transformer(compiler: Compiler, estimator: Any, source: Source, metho
         raise NoGraphError("it drops every column")
     joined = compiler.graph.join(parts)
     compiler.origins[joined.name] = tuple(c for part in parts for c in compiler.raw_columns(part))
+    if estimator.sparse_output_:
+        compiler.sparse.add(joined.name)
     return joined
 
 
@@ -74,7 +76,10 @@ def feature_union(compiler: Compiler, estimator: Any, source: Source, method: st
         with step(name):
             part = _transformed(compiler, transformer, source)
         parts.append(_weighted(compiler, part, weights.get(name)))
-    return compiler.graph.join(parts)
+    joined = compiler.graph.join(parts)
+    if any(part.name in compiler.sparse for part in parts):
+        compiler.sparse.add(joined.name)
+    return joined
 
 
 def search(compiler: Compiler, estimator: Any, source: Source, method: str) -> Tensor:
@@ -102,7 +107,10 @@ def encode(compiler: Compiler, steps: Sequence[Any], raw: Raw) -> Tensor:
 
     known = tuple(len(compiler.inputs.vocabulary[c]) for c in raw.columns)
     table = compiler.remembered((tuple(map(id, steps)), raw, known), lambda: probe(transform, raw, compiler.inputs))
-    return emit(compiler.graph, table, compiler.codes(raw))
+    encoded = emit(compiler.graph, table, compiler.codes(raw))
+    if table.sparse:
+        compiler.sparse.add(encoded.name)
+    return encoded
 
 
 def _learn(compiler: Compiler, steps: Sequence[Any], raw: Raw) -> None:
@@ -147,7 +155,10 @@ def _weighted(compiler: Compiler, part: Tensor, weight: float | None) -> Tensor:
     if weight is None:
         return part
     graph = compiler.graph
-    return graph.like(graph.op("Mul", part.name, graph.number(weight, part)), part)
+    heavier = graph.like(graph.op("Mul", part.name, graph.number(weight, part)), part)
+    if part.name in compiler.sparse:
+        compiler.sparse.add(heavier.name)
+    return heavier
 
 
 def _mark_text(compiler: Compiler, source: Source, places: Sequence[int]) -> None:

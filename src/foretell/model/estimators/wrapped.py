@@ -209,8 +209,12 @@ def boosted_by(make: Any) -> Rule:
 
 
 def _with_missing(compiler: Compiler, estimator: Any, source: Source) -> Source:
-    """Write the value that stands for missing, where it is not NaN, as NaN."""
+    """Write as NaN what XGBoost takes as missing: a value of its choice, and what a sparse matrix leaves out."""
+    if not type(estimator).__name__.startswith("XGB"):
+        return compiler.numbers(source, "FP32") if type(estimator).__name__.startswith("CatBoost") else source
     marker = getattr(estimator, "missing", None)
+    if isinstance(source, Tensor) and source.name in compiler.sparse:
+        marker = 0.0
     if not isinstance(marker, (int, float)) or marker != marker:
         return source
     graph, x = compiler.graph, compiler.numbers(source, "FP32")
