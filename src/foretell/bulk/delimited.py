@@ -21,7 +21,7 @@ __all__ = ["DelimitedSource"]
 
 _WIDE_BLOCK_BYTES = 1 << 23
 _WIDE_ROWS = 100
-"""A block of thousands of columns has a cost of its own: it gets about so many rows, if they are as long as the header."""
+"""A block of thousands of columns has a cost of its own: it gets about so many rows, if each is like the header."""
 
 
 class DelimitedSource:
