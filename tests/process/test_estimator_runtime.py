@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
-from sklearn.ensemble import RandomForestClassifier
+from sklearn.cluster import KMeans
+from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, Ridge
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
@@ -122,6 +124,25 @@ def test_labels_probabilities_and_threads(doubled):
         found = model.predict(X)
     assert [label for i in range(0, 80, 10) for label in answers[i]] == estimator.predict(X).tolist()
     np.testing.assert_allclose(found.probabilities, estimator.predict_proba(X))
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [KNeighborsClassifier(metric="manhattan"), KMeans(3, n_init=1), HistGradientBoostingClassifier(max_iter=5)],
+    ids=lambda e: type(e).__name__,
+)
+def test_libraries_find_what_they_need_inside_the_box(tmp_path, estimator):
+    X, y = np.random.default_rng(0).normal(size=(90, 3)), np.arange(90) % 3
+    estimator.fit(X, y)
+    joblib.dump(estimator, tmp_path / "model.joblib")
+    opened = open_model(tmp_path / "model.joblib", trust=True)
+    try:
+        assert opened.reference.predict(pa.table({f"x{i}": X[:, i] for i in range(3)})).values.tolist() == (
+            estimator.predict(X).tolist()
+        )
+        assert not opened.notes
+    finally:
+        opened.reference.close()
 
 
 def test_a_dead_process_is_started_once_more(doubled):

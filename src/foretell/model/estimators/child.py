@@ -25,7 +25,7 @@ def main(scratch: str) -> None:
     """Box this process in and serve until the other side closes."""
     requests, replies = _channels()
     PathFinder.find_spec("_foretell_lists_the_folders_before_it_is_boxed_in")
-    in_force = enter(_own_modules(), [Path(scratch)])
+    in_force = enter([*_own_modules(), *_own_maps()], [Path(scratch)])
     _serve(requests, replies, in_force)
 
 
@@ -50,6 +50,15 @@ def _own_modules() -> list[Path]:
     except OSError:
         return []
     return found[:_MOST_MODULES]
+
+
+def _own_maps() -> list[Path]:
+    """Return the list of this process's own libraries, which threadpoolctl reads to set their threads."""
+    path = Path("/proc/self/maps")
+    if not path.exists():
+        return []
+    os.open(path, os.O_RDONLY | os.O_CLOEXEC)  # kept open: else the kernel may forget the file that was allowed
+    return [path]
 
 
 def _serve(requests: IO[bytes], replies: IO[bytes], in_force: dict[str, str]) -> None:
