@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from foretell import machine
 from foretell.dtypes import dtype_of
-from foretell.errors import InvalidOutput, RuntimeMissing
+from foretell.errors import InvalidInput, InvalidOutput, RuntimeMissing
+from foretell.model.data.slices import many_rows, slices
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.model.formats.base import Opened
 from foretell.model.runtimes import Runner, Runtime, open_runtime
@@ -32,8 +33,8 @@ __all__ = ["Model"]
 
 Tensors = dict[str, NDArray[Any]]
 
-_ALONE_ROWS = 1_024
-"""Below this many rows a call is not worth spreading over threads."""
+_TABLE_SLICE_ROWS = 16_384
+"""A slice of a table costs a fixed time per column, which so many rows hide."""
 
 
 class Model:
@@ -80,10 +81,12 @@ class Model:
             InvalidInput: The data does not fit the signature; the message names column, row and value.
             InferenceFailed: The runtime raised.
         """
+        if (count := many_rows(data)) and self._threads > 1:
+            return self._predict_slices(data, count)
         inputs, rows, notes = self.prepare(data)
-        if rows < self._switch_rows and 0 < rows < _ALONE_ROWS:
+        if 0 < rows < self._switch_rows:
             return Predictions(self.task_reader, self._first.infer(inputs), notes)
-        return Predictions(self.task_reader, self._infer_many(inputs, rows), notes)
+        return Predictions(self.task_reader, self.infer(inputs, rows), notes)
 
     def predict_arrow(self, batch: pa.RecordBatch, first_row: int = 0) -> Predictions:
         """Predict one batch of a file, in the calling thread alone.
@@ -97,11 +100,17 @@ class Model:
         inputs, rows, notes = self._table.prepare_arrow(batch, first_row)
         return Predictions(self.task_reader, self.infer(inputs, rows), notes)
 
-    def infer(self, inputs: Tensors, rows: int) -> list[NDArray[Any]]:
-        """Run prepared tensors in the calling thread, chunk after chunk."""
+    def infer(self, inputs: Tensors, rows: int, *, way_rows: int = 0) -> list[NDArray[Any]]:
+        """Run prepared tensors in the calling thread, chunk after chunk.
+
+        Args:
+            inputs: A tensor for each input of the signature.
+            rows: In each of them.
+            way_rows: Rows of the whole call that these are a part of; the runtime is chosen for those.
+        """
         if rows == 0:
             return self._no_rows()
-        runtime, chunk_rows = self._way_for(rows)
+        runtime, chunk_rows = self._way_for(way_rows or rows)
         if rows <= chunk_rows:
             return runtime.infer(inputs)
         return _join([runtime.infer(chunk) for chunk in _chunks(inputs, rows, chunk_rows)])
@@ -139,12 +148,23 @@ class Model:
         kinds = ", ".join(f"{r.kind} from {r.rows_from}" for r in self._opened.runners)
         return f'<Model "{self.name}": {self.task}, {len(self.signature.fields)} fields, {kinds}>'
 
-    def _infer_many(self, inputs: Tensors, rows: int) -> list[NDArray[Any]]:
-        if self._threads == 1 or rows < _ALONE_ROWS:
-            return self.infer(inputs, rows)
-        runtime, chunk_rows = self._way_for(rows)
-        share = min(chunk_rows, -(-rows // self._threads))
-        return _join(list(self._threads_pool().map(runtime.infer, _chunks(inputs, rows, share))))
+    def _predict_slices(self, data: Any, rows: int) -> Predictions:
+        """Prepare and run slices of a long table on all threads: what is made of a slice stays in a cache."""
+        _, chunk_rows = self._way_for(rows)
+        share = -(-rows // self._threads)
+        share = min(share, chunk_rows if isinstance(data, np.ndarray) else max(chunk_rows, _TABLE_SLICE_ROWS))
+
+        def run(part: Any) -> tuple[list[NDArray[Any]], tuple[str, ...]]:
+            inputs, count, notes = self.prepare(part)
+            return self.infer(inputs, count, way_rows=rows), notes
+
+        try:
+            done = list(self._threads_pool().map(run, slices(data, rows, share)))
+        except InvalidInput:
+            self.prepare(data)  # the same refusal, with the row counted from the first
+            raise
+        notes = dict.fromkeys(note for _, found in done for note in found)
+        return Predictions(self.task_reader, _join([outputs for outputs, _ in done]), tuple(notes))
 
     def _way_for(self, rows: int) -> tuple[Runtime, int]:
         """Return the runtime of the last runner that claims so many rows, opened at its first use, and its chunk."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretell.errors import ArtifactInvalid, RuntimeMissing
-from foretell.model.runtimes import Runner
+from foretell.model.runtimes import LONG_CHUNK_ROWS, Runner
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.predictions import Task
 from foretell.model.trees.ensemble import Ensemble
@@ -97,7 +97,7 @@ def graph_runners(ensemble: Ensemble, output: str, library: Runner | None, **bef
     if not split:
         return (first,)
     bulk = to_onnx(ensemble, output=output, split=split, **before)
-    return first, Runner("onnxruntime", "bulk.onnx", bulk, rows_from=BULK_ROWS)
+    return first, Runner("onnxruntime", "bulk.onnx", bulk, rows_from=BULK_ROWS, chunk_rows=LONG_CHUNK_ROWS)
 
 
 def frame(rows: pa.Table, fields: Sequence[Field], library: str) -> Any:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,7 @@ from foretell.model.formats.boosters import (
     names_of,
     signature_of,
 )
-from foretell.model.runtimes import Runner
+from foretell.model.runtimes import LONG_CHUNK_ROWS, Runner
 from foretell.model.runtimes import catboost as runtime
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.predictions import Task
@@ -155,12 +156,12 @@ def _prediction_type(found: CatBoostFile) -> str:
 
 
 def _runners(found: CatBoostFile, content: bytes, form: str, signature: Signature) -> tuple[Runner, ...]:
-    library = Runner("catboost", f"model.{form}", content, options=_options(found, form))
+    library = Runner("catboost", f"model.{form}", content, chunk_rows=LONG_CHUNK_ROWS, options=_options(found, form))
     if found.model is None:
         if not is_installed("catboost"):
             raise missing("catboost", "this model runs in it")
         return (library,)
-    bulk = Runner("catboost", f"model.{form}", content, LIBRARY_ROWS, _options(found, form))
+    bulk = replace(library, rows_from=LIBRARY_ROWS)
     build = Builder("wide_", "FP64")
     build.add("Cast", ["features"], to=11)  # TensorProto.DOUBLE: sums are float64 in the library.
     before: dict[str, Any] = {"before": build.finish("wide"), "before_output": "wide", "input_datatype": "FP32"}

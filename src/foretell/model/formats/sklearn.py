@@ -6,6 +6,7 @@ unpickles. Knows how to ask the child, and nothing of estimators.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +14,7 @@ from foretell.errors import ArtifactInvalid, ArtifactUntrusted, InternalError, L
 from foretell.model.artifact import Artifact, judge_bytes, read_bytes, refuse_pickle
 from foretell.model.describe import read_signature, read_task
 from foretell.model.formats.base import Answers, Opened
-from foretell.model.runtimes import Runner
+from foretell.model.runtimes import LONG_CHUNK_ROWS, Runner
 from foretell.model.runtimes.boxed import Boxed
 from foretell.model.runtimes.frames import pack_table, unpack_array
 from foretell.model.trees.graph import BULK_ROWS
@@ -100,11 +101,13 @@ def _described(boxed: Boxed, artifact: Artifact, trust: bool, answer: dict[str, 
             "pass --trust (trust=True in Python) if you made it yourself"
         )
     if answer["graphs"]:
-        rows = {"model.onnx": 1, "bulk.onnx": BULK_ROWS}
-        runners = tuple(
-            Runner("onnxruntime", name, content, rows[name])
-            for name, content in zip(answer["graphs"], contents, strict=True)
-        )
+        first, *bulk = [
+            Runner("onnxruntime", name, content) for name, content in zip(answer["graphs"], contents, strict=True)
+        ]
+        # A bare forest reads float32 rows as they come; before other trees a wide matrix is made of the rows.
+        long = answer["signature"]["input"][0]["datatype"] == "FP32"
+        chunk_rows = LONG_CHUNK_ROWS if long else first.chunk_rows
+        runners = (first, *(replace(r, rows_from=BULK_ROWS, chunk_rows=chunk_rows) for r in bulk))
     else:
         file = "estimator.skops" if artifact.format == "skops" else "estimator.joblib"
         fields = {"kind": artifact.format}

@@ -7,6 +7,7 @@ The library is needed only for models whose leaves are vectors, for speed in bul
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ from foretell.model.formats.boosters import (
     names_of,
     signature_of,
 )
-from foretell.model.runtimes import Runner
+from foretell.model.runtimes import LONG_CHUNK_ROWS, Runner
 from foretell.model.runtimes import xgboost as runtime
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.predictions import Task
@@ -99,15 +100,16 @@ def _width(found: XGBoostFile) -> int:
 def _runners(found: XGBoostFile, content: bytes, signature: Signature) -> tuple[Runner, ...]:
     options = {"rounds": found.used_rounds, "softmax": found.objective == "multi:softmax"}
     file = "model.ubj" if content[1:2] not in b'" \r\n\t' else "model.json"
+    library = Runner("xgboost", file, content, chunk_rows=LONG_CHUNK_ROWS, options=options)
     if found.model is None:
         if not is_installed("xgboost"):
             raise missing("xgboost", "this model runs in it")
-        return (Runner("xgboost", file, content, options=options),)
+        return (library,)
     output = signature.outputs[0].name
     if not isinstance(found.model, Ensemble):
         return (Runner("onnxruntime", "model.onnx", linear_to_onnx(found.model, output)),)
-    library = Runner("xgboost", file, content, LIBRARY_ROWS, options) if is_installed("xgboost") else None
-    return graph_runners(found.model, output, library)
+    bulk = replace(library, rows_from=LIBRARY_ROWS) if is_installed("xgboost") else None
+    return graph_runners(found.model, output, bulk)
 
 
 def _about(found: XGBoostFile) -> dict[str, Any]:

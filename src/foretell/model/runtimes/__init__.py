@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from foretell.model.runtimes.base import Runner, Runtime, open_runtime
+from foretell.model.runtimes.base import LONG_CHUNK_ROWS, Runner, Runtime, open_runtime
 
-__all__ = ["Runner", "Runtime", "open_runtime"]
+__all__ = ["LONG_CHUNK_ROWS", "Runner", "Runtime", "open_runtime"]

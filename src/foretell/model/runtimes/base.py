@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 from foretell.errors import ArtifactInvalid
 from foretell.signature import Signature
 
-__all__ = ["Runner", "Runtime", "open_runtime"]
+__all__ = ["LONG_CHUNK_ROWS", "Runner", "Runtime", "open_runtime"]
+
+LONG_CHUNK_ROWS = 16_384
+"""For runners that keep little between the rows and the answers, and have a fixed cost to hide."""
 
 _KINDS = {
     "onnxruntime": "foretell.model.runtimes.onnx",
