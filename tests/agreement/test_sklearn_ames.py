@@ -125,7 +125,6 @@ ENCODERS = {
         handle_unknown="use_encoded_value", unknown_value=-1, min_frequency=15, encoded_missing_value=-5
     ),
     "target": TargetEncoder(target_type="continuous", random_state=0),
-    "target_plain": TargetEncoder(target_type="continuous", smooth=2.0, random_state=0),
     "most_frequent_then_one_hot": make_pipeline(
         SimpleImputer(strategy="most_frequent", add_indicator=True), OneHotEncoder(handle_unknown="ignore")
     ),
@@ -187,7 +186,7 @@ def test_histograms_with_categories_of_their_own(homes, columns):
 
 
 def test_histograms_behind_an_ordinal_encoder(homes, columns):
-    numbers, texts = columns
+    _, texts = columns
     steps = make_column_transformer(
         (OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1), texts), remainder="passthrough"
     )

@@ -12,7 +12,6 @@ Runs in the child process. Knows no file.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -20,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foretell.errors import ForetellError, LoadError
+from foretell.errors import LoadError
 from foretell.model.draw import draw_rows
+from foretell.model.estimators.asking import check, learn_required, plain_frame
 from foretell.model.estimators.compile import SOURCE, Plan
 from foretell.model.estimators.fallback import columns_of, fields_of
 from foretell.model.estimators.inputs import Inputs
@@ -29,9 +29,7 @@ from foretell.model.estimators.outcome import Outcome, outcome_of
 from foretell.model.estimators.refused import NoGraphError
 from foretell.model.estimators.rows import frame_of_table
 from foretell.model.estimators.rules import OTHERWISE, RULES
-from foretell.model.formats.base import Answers
-from foretell.model.proof import compare, default_tolerance
-from foretell.model.tasks.predictions import Predictions, Task
+from foretell.model.tasks.predictions import Task
 from foretell.signature import Field, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -39,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Reading", "host", "read"]
 
-_DRAWN_ROWS = 256
 _SAMPLE_ROWS = 512
 
 
@@ -121,10 +118,10 @@ def _graph(plan: Plan, sample: pa.Table | None) -> Reading:
     estimator, inputs = plan.estimator, plan.inputs
     plan.wanted = (("values", "predict", True),)
     plan.settle()
-    outcome = outcome_of(estimator, _plain_frame(inputs))
+    outcome = outcome_of(estimator, plain_frame(inputs))
     plan.wanted = outcome.wanted
     graph, bulk = plan.write()
-    _learn_required(estimator, inputs, outcome)
+    learn_required(estimator, inputs, outcome)
     _learn_ranges(inputs, sample)
     reading = Reading(
         inputs,
@@ -141,7 +138,7 @@ def _graph(plan: Plan, sample: pa.Table | None) -> Reading:
         (),
     )
     for name, content in reading.graphs.items():
-        _check(reading, estimator, sample, name, content)
+        check(inputs, outcome, reading.signature, estimator, sample, (name, content))
     return reading
 
 
@@ -158,48 +155,6 @@ def _outputs(graph: bytes) -> tuple[TensorSpec, ...]:
         )
         for o in outputs
     )
-
-
-def _plain_frame(inputs: Inputs, rows: int = 1) -> Any:
-    """Return rows that an estimator surely takes: the first known value, or the middle of the range."""
-    columns: dict[int, Any] = {}
-    for column in range(len(inputs.names)):
-        known = inputs.vocabulary.get(column)
-        value: Any = known[0] if known else "" if inputs.is_text(column) else _middle(inputs, column)
-        columns[column] = [value] * rows
-    return inputs.frame(columns, rows)
-
-
-def _middle(inputs: Inputs, column: int) -> float:
-    low, high = inputs.low.get(column), inputs.high.get(column)
-    return 1.0 if low is None or high is None or not math.isfinite(low + high) else (low + high) / 2
-
-
-def _learn_required(estimator: Any, inputs: Inputs, outcome: Outcome) -> None:
-    """Find the columns of numbers that may not be missing, by asking with each of them missing."""
-    numbers = [c for (c, encoding) in inputs.uses if encoding == "number" and c not in inputs.required]
-    inputs.required |= set(_refused(estimator, inputs, outcome, numbers))
-
-
-def _refused(estimator: Any, inputs: Inputs, outcome: Outcome, columns: list[int]) -> list[int]:
-    """Return the columns that may not be missing: halves of those refused together are tried apart."""
-    if not columns:
-        return []
-    frame = _plain_frame(inputs, len(columns))
-    for row, column in enumerate(columns):
-        if inputs.named:
-            frame[inputs.names[column]] = frame[inputs.names[column]].astype(np.float64)
-            frame.iat[row, column] = np.nan
-        else:
-            frame[row, column] = np.nan
-    try:
-        outcome.answers(estimator, frame)
-    except Exception:  # noqa: BLE001 - whatever it raises, it does not take these
-        if len(columns) == 1:
-            return columns
-        half = len(columns) // 2
-        return [c for part in (columns[:half], columns[half:]) for c in _refused(estimator, inputs, outcome, part)]
-    return []
 
 
 def _learn_ranges(inputs: Inputs, sample: pa.Table | None) -> None:
@@ -221,59 +176,6 @@ def _numbers(column: pa.ChunkedArray) -> Any:
         return column.cast(pa.float64()).to_numpy()
     except pa.ArrowException:
         return np.empty(0)
-
-
-def _check(reading: Reading, estimator: Any, sample: pa.Table | None, name: str, content: bytes) -> None:
-    """Hold a graph beside the estimator.
-
-    Raises:
-        NoGraphError: They differ, or the graph does not run.
-    """
-    tables = [draw_rows(reading.signature, _DRAWN_ROWS)]
-    if sample is not None:
-        tables.append(_fitted(sample, reading.signature))
-    asked = 0
-    for table in tables:
-        try:
-            expected = reading.outcome.answers(estimator, frame_of_table(table, reading.inputs))
-        except Exception:  # noqa: BLE001 - drawn rows may be such as it refuses
-            continue
-        asked += 1
-        found = _run(reading, table, content)
-        limit = default_tolerance(float32=reading.signature.inputs[0].datatype == "FP32")
-        result = compare(expected, found, limit, labels=bool(reading.task.classes))
-        if not result.holds:
-            raise NoGraphError(
-                f"its graph {name} differs from it in {max(result.moved_rows, result.flipped_labels)} of "
-                f"{result.rows} rows, by up to {result.max_relative:.2g}"
-            )
-    if not asked:
-        raise NoGraphError("it takes none of the rows drawn for a check; give --sample")
-
-
-def _fitted(sample: pa.Table, signature: Signature) -> pa.Table:
-    from foretell.model.sample import fit_sample
-
-    return fit_sample(sample, signature)
-
-
-def _run(reading: Reading, table: pa.Table, content: bytes) -> Answers:
-    import onnxruntime
-
-    from foretell.model.data.table import TablePreparation
-
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 4
-    try:
-        inputs = TablePreparation(reading.signature).prepare_arrow(table.combine_chunks().to_batches()[0]).inputs
-        session = onnxruntime.InferenceSession(content, settings, providers=["CPUExecutionProvider"])
-        outputs = session.run(None, inputs)
-    except ForetellError as error:
-        raise NoGraphError(f"the rows of the check do not fit its signature ({error})") from error
-    except Exception as error:
-        raise NoGraphError(f"its graph does not run ({' '.join(str(error).split())[:160]})") from error
-    said = Predictions(reading.task, list(outputs))
-    return Answers(np.asarray(said.values), said.probabilities)
 
 
 def _itself(estimator: Any, inputs: Inputs, sample: pa.Table | None, reason: str) -> Reading:
