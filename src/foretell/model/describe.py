@@ -102,7 +102,7 @@ def read_task(table: Mapping[str, Any]) -> Task:
 def _field_table(field: Field) -> dict[str, Any]:
     """Return a field without what is at its default."""
     default = Field(field.name)
-    table = {"name": field.name, "kind": field.kind}
+    table: dict[str, Any] = {"name": field.name, "kind": field.kind}
     for slot in dataclass_fields(Field):
         value = getattr(field, slot.name)
         if slot.name not in table and value != getattr(default, slot.name):
