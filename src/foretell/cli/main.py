@@ -25,6 +25,7 @@ _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ModelError, 4),
     (MachineError, 5),
     (MemoryError, 5),
+    (OSError, 5),
 )
 _INTERRUPTED = 130
 _PIPE_CLOSED = 141
@@ -45,14 +46,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _INTERRUPTED
     except BrokenPipeError:
-        # The reader of our output has gone; what is still buffered for it must not raise again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return _PIPE_CLOSED
     except Exception as error:
         if args.debug:
             raise
+        if isinstance(error, OSError):
+            _drop_output()
         return _told(error)
     return code
+
+
+def _drop_output() -> None:
+    """Send what is still buffered for a stdout that takes no more to nowhere, or it would raise again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -75,6 +82,8 @@ def _told(error: Exception) -> int:
         code = 4
     elif isinstance(error, MemoryError) and not isinstance(error, ForetellError):
         text = "out of memory: the machine has too little for this model and these rows; free some, or give fewer rows"
+    elif isinstance(error, OSError):
+        text = f"{error.filename or 'output'}: {error.strerror or error}; free what is missing, then run again"
     else:
         text = str(error)
     sys.stderr.write(f"foretell: {' '.join(text.split())}\n")

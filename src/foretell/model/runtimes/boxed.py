@@ -17,7 +17,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from foretell.errors import ArtifactInvalid, ArtifactUntrusted, ForetellError, LoadError, MachineError, RuntimeMissing
+from foretell.errors import (
+    ArtifactInvalid,
+    ArtifactUntrusted,
+    ForetellError,
+    InvalidInput,
+    LoadError,
+    MachineError,
+    RuntimeMissing,
+)
 from foretell.model.runtimes.frames import FrameBroken, receive, send
 
 __all__ = ["Boxed"]
@@ -28,7 +36,7 @@ _PASSED_ON = (
     "MKL_NUM_THREADS", "SYSTEMROOT", "SYSTEMDRIVE", "VIRTUAL_ENV",
 )  # fmt: skip
 _ERRORS: dict[str, type[ForetellError]] = {
-    c.code: c for c in (ArtifactInvalid, ArtifactUntrusted, RuntimeMissing, LoadError, MachineError)
+    c.code: c for c in (ArtifactInvalid, ArtifactUntrusted, InvalidInput, RuntimeMissing, LoadError, MachineError)
 }
 _MOST_TEXT = 400
 _CLOSE_S = 2.0
