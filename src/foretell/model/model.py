@@ -81,7 +81,7 @@ class Model:
             InvalidInput: The data does not fit the signature; the message names column, row and value.
             InferenceFailed: The runtime raised.
         """
-        if (count := many_rows(data)) and self._threads > 1:
+        if count := many_rows(data):
             return self._predict_slices(data, count)
         inputs, rows, notes = self.prepare(data)
         if 0 < rows < self._switch_rows:
@@ -159,7 +159,8 @@ class Model:
             return self.infer(inputs, count, way_rows=rows), notes
 
         try:
-            done = list(self._threads_pool().map(run, slices(data, rows, share)))
+            parts = slices(data, rows, share)
+            done = list(map(run, parts) if self._threads == 1 else self._threads_pool().map(run, parts))
         except InvalidInput:
             self.prepare(data)  # the same refusal, with the row counted from the first
             raise

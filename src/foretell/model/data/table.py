@@ -36,7 +36,7 @@ __all__ = ["Prepared", "TablePreparation", "TensorPreparation"]
 
 
 _SMALL = 4096
-"""Elements up to which picking those that are present is cheaper than two passes over all."""
+"""Elements up to which one product with itself is the fastest look for what is not finite."""
 
 
 class TablePreparation:
@@ -145,7 +145,6 @@ class _Matrix:
         self._dtype = dtype_of(spec.datatype)
         self._width = len(readers)
         self._safe = readers[0].safe
-        self._high = readers[0].high
         self._nullable = all(reader.nullable for reader in readers)
 
     @classmethod
@@ -162,25 +161,32 @@ class _Matrix:
         shape = data.shape
         if shape[-1:] != (self._width,) or len(shape) > 2 or data.dtype.char not in "fd":
             return None
-        squares = float(np.vdot(data, data))
-        if not squares < self._safe and not self._is_fit(data, squares):
-            return None
         if len(shape) == 1:
             data = data.reshape(1, -1)
-        if data.dtype == self._dtype and data.flags.c_contiguous:
-            return {self._name: data}
-        return {self._name: data.astype(self._dtype, order="C", copy=False)}
+        if data.size > _SMALL:
+            return self._take_many(data)
+        squares = float(np.vdot(data, data))
+        if not squares < self._safe:
+            if squares == squares or not self._nullable:  # an infinity gives infinity, only NaN gives NaN
+                return None
+            present = data[data == data]
+            if not float(np.vdot(present, present)) < self._safe:
+                return None
+        return {self._name: self._cast(data)}
 
-    def _is_fit(self, data: NDArray[Any], squares: float) -> bool:
-        """Whether floats are finite and in range, or missing where they may be."""
-        if squares != squares:  # only NaN gives NaN: an infinity gives infinity
-            if not self._nullable:
-                return False
-            if data.size < _SMALL:
-                present = data[data == data]
-                return float(np.vdot(present, present)) < self._safe
-        low, high = float(np.fmin.reduce(data, axis=None)), float(np.fmax.reduce(data, axis=None))
-        return not (high >= self._high or low <= -self._high)
+    def _take_many(self, data: NDArray[Any]) -> dict[str, NDArray[Any]] | None:
+        """Check sums instead of squares: BLAS would take threads for a long product, from threads that have work."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            tensor = self._cast(data)
+            narrow = tensor if tensor.itemsize < data.itemsize else data  # where an infinity shows, in fewer bytes
+            if not np.isfinite(np.add.reduce(narrow, axis=None)) and (not self._nullable or np.isinf(narrow).any()):
+                return None
+        return {self._name: tensor}
+
+    def _cast(self, data: NDArray[Any]) -> NDArray[Any]:
+        if data.dtype == self._dtype and data.flags.c_contiguous:
+            return data
+        return data.astype(self._dtype, order="C", copy=False)
 
 
 def _slots_of(spec: TensorSpec, signature: Signature, missing_text: str | None) -> list[Slot]:

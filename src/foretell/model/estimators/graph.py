@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["ML_OPSET", "OPSET", "Graph", "MlOpset", "Raw", "Tensor"]
+__all__ = ["ML_OPSET", "OPSET", "Graph", "MlOpset", "Raw", "Scaled", "Tensor"]
 
 MlOpset = Literal[3, 5]
 OPSET = 18
@@ -40,6 +40,15 @@ class Tensor:
     width: int
 
 
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """What a scaled tensor is: `source * factor + shift`, a factor and a shift for each column."""
+
+    source: Tensor
+    factor: NDArray[np.float64]
+    shift: NDArray[np.float64]
+
+
 class Graph:
     """Collects nodes and constants; every name is made here, so none clashes."""
 
@@ -47,6 +56,8 @@ class Graph:
         self.source = source
         """The matrix of features."""
         self.domains = {"": OPSET, "ai.onnx.ml": int(ml_opset)}
+        self.scaled: dict[str, Scaled] = {}
+        """Tensors that scalers wrote, by name: a product right behind one can take its factors up."""
         self._nodes: list[onnx.NodeProto] = []
         self._constants: list[onnx.TensorProto] = []
         self._shared: dict[tuple[str, tuple[int, ...], bytes], str] = {}
@@ -170,10 +181,22 @@ class Graph:
         source = helper.make_tensor_value_info(
             self.source.name, _ELEMENTS[self.source.datatype], ["rows", self.source.width]
         )
-        graph = helper.make_graph(self._nodes, "foretell", [source], infos, self._constants)
+        nodes = self._needed({name for name, _, _ in outputs})
+        read = {name for node in nodes for name in node.input}
+        constants = [c for c in self._constants if c.name in read]
+        graph = helper.make_graph(nodes, "foretell", [source], infos, constants)
         opsets = [helper.make_opsetid(domain, version) for domain, version in self.domains.items()]
         model = helper.make_model(graph, opset_imports=opsets, producer_name="foretell")
         model.ir_version = min(onnx.IR_VERSION, 10)
         onnx.checker.check_model(model)
         content: bytes = model.SerializeToString()
         return content
+
+    def _needed(self, wanted: set[str]) -> list[onnx.NodeProto]:
+        """Return the nodes that the wanted names are computed from, in order."""
+        needed = []
+        for node in reversed(self._nodes):
+            if not wanted.isdisjoint(node.output):
+                wanted.update(node.input)
+                needed.append(node)
+        return needed[::-1]

@@ -12,12 +12,18 @@ from foretell.model.estimators.refused import NoGraphError
 
 __all__ = ["LINEAR", "label_of_scores", "sigmoid_pair"]
 
+_SAFE_SHIFT = 1e4
+
 
 def scores(compiler: Compiler, estimator: Any, source: Source) -> Tensor:
-    """Write x @ coef.T + intercept."""
+    """Write x @ coef.T + intercept; a scaler right before goes into the coefficients."""
     graph, x = compiler.graph, compiler.numbers(source, "FP64")
     weights = np.atleast_2d(_dense(estimator.coef_)).astype(np.float64)
     offset = np.broadcast_to(np.asarray(estimator.intercept_, np.float64).reshape(-1), (len(weights),))
+    scaled = graph.scaled.get(x.name)
+    # A mean far from 0, in units of the spread, would cancel digits that the scaler keeps.
+    if scaled is not None and np.abs(scaled.shift).max(initial=0) < _SAFE_SHIFT:
+        x, offset, weights = scaled.source, offset + weights @ scaled.shift, weights * scaled.factor
     product = graph.op("MatMul", x.name, graph.array(np.ascontiguousarray(weights.T), x))
     return Tensor(graph.op("Add", product, graph.array(offset, x)), "FP64", len(weights))
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretell.model.estimators.compile import Compiler, Rule, Source
-from foretell.model.estimators.graph import Raw, Tensor
+from foretell.model.estimators.graph import Raw, Scaled, Tensor
 from foretell.model.estimators.inputs import is_missing
 from foretell.model.estimators.refused import NoGraphError
 from foretell.model.estimators.ufuncs import log1p
@@ -64,12 +64,22 @@ def _indicators(compiler: Compiler, indicator: Any, gone: Tensor, x: Tensor) -> 
     return [compiler.graph.cast(marked, x.datatype)] if marked.width else []
 
 
-def _scale(compiler: Compiler, x: Tensor, steps: list[tuple[str, Any]]) -> Tensor:
+def _scale(compiler: Compiler, source: Tensor, steps: list[tuple[str, Any]]) -> Tensor:
+    x, factor, shift = source, np.ones(source.width), np.zeros(source.width)
     for kind, values in steps:
-        if values is not None:
-            array = np.broadcast_to(np.asarray(values, np.float64), (x.width,))
-            x = compiler.graph.like(compiler.graph.op(kind, x.name, compiler.graph.array(array, x)), x)
+        if values is None:
+            continue
+        array = np.broadcast_to(np.asarray(values, np.float64), (x.width,))
+        x = compiler.graph.like(compiler.graph.op(kind, x.name, compiler.graph.array(array, x)), x)
+        step = _STEPS[kind]
+        shift = step(shift, array)
+        if kind in ("Mul", "Div"):
+            factor = step(factor, array)
+    compiler.graph.scaled[x.name] = Scaled(source, factor, shift)
     return x
+
+
+_STEPS = {"Add": np.add, "Sub": np.subtract, "Mul": np.multiply, "Div": np.divide}
 
 
 def _clip(compiler: Compiler, x: Tensor, low: float, high: float) -> Tensor:

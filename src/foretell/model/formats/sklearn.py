@@ -18,11 +18,14 @@ from foretell.model.runtimes import LONG_CHUNK_ROWS, Runner
 from foretell.model.runtimes.boxed import Boxed
 from foretell.model.runtimes.frames import pack_table, unpack_array
 from foretell.model.trees.graph import BULK_ROWS
+from foretell.signature import Signature
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 __all__ = ["EstimatorReference", "open_model"]
+
+_CACHE_BYTES = 2 << 20
 
 
 class EstimatorReference:
@@ -100,21 +103,20 @@ def _described(boxed: Boxed, artifact: Artifact, trust: bool, answer: dict[str, 
             f'"{artifact.path.name}": it has no graph, so the estimator itself must run wherever it is served; '
             "pass --trust (trust=True in Python) if you made it yourself"
         )
+    signature = read_signature(answer["signature"])
     if answer["graphs"]:
+        graphs = zip(answer["graphs"], contents, strict=True)
         first, *bulk = [
-            Runner("onnxruntime", name, content) for name, content in zip(answer["graphs"], contents, strict=True)
+            Runner("onnxruntime", name, content, chunk_rows=_chunk_rows(signature)) for name, content in graphs
         ]
-        # A bare forest reads float32 rows as they come; before other trees a wide matrix is made of the rows.
-        long = answer["signature"]["input"][0]["datatype"] == "FP32"
-        chunk_rows = LONG_CHUNK_ROWS if long else first.chunk_rows
-        runners = (first, *(replace(r, rows_from=BULK_ROWS, chunk_rows=chunk_rows) for r in bulk))
+        runners = (first, *(replace(runner, rows_from=BULK_ROWS) for runner in bulk))
     else:
         file = "estimator.skops" if artifact.format == "skops" else "estimator.joblib"
         fields = {"kind": artifact.format}
         runners = (Runner("estimator", file, artifact.content, options=fields, trusted=trust),)
     return Opened(
         "scikit-learn",
-        read_signature(answer["signature"]),
+        signature,
         read_task(answer["task"]),
         runners,
         dict(answer["about"]),
@@ -136,3 +138,14 @@ def _native(artifact: Artifact, answer: dict[str, Any], contents: list[bytes]) -
     opened = openers[answer["native"]](artifact.path.name, contents[0], classes=classes)
     about = {**opened.about, "estimator": answer["about"]["estimator"], "box": answer["about"]["box"]}
     return replace(opened, about=about)
+
+
+def _chunk_rows(signature: Signature) -> int:
+    """Return how many rows of the widest matrix that a graph may make of a row fit in a processor's cache.
+
+    A bare forest reads float32 rows as they come; before other models each category may become a column.
+    """
+    if signature.inputs[0].datatype == "FP32":
+        return LONG_CHUNK_ROWS
+    width = sum(len(field.categories) or 1 for field in signature.fields)
+    return max(512, min(LONG_CHUNK_ROWS, _CACHE_BYTES // (8 * width)))
