@@ -53,8 +53,16 @@ def encode_csv(columns: Mapping[str, pa.Array]) -> bytes:
     """Return the rows as lines of CSV, without a header."""
     parts: list[Any] = []
     for name, column in columns.items():
-        parts += [",", _csv_texts(_texts(column, name))] if parts else [_csv_texts(_texts(column, name))]
-    return _lines([*parts, "\n"])
+        texts = _texts(column, name)
+        parts += [",", texts if _is_number(column.type) else _csv_texts(texts)]
+    return _lines([*parts[1:], "\n"])
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    """Whether texts of this type hold digits, letters and points alone, so that nothing needs quotes."""
+    import pyarrow as pa
+
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind))
 
 
 def encode_jsonl(columns: Mapping[str, pa.Array]) -> bytes:
