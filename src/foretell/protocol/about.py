@@ -10,7 +10,7 @@ from typing import Any
 
 from foretell.engine.instance import Hello
 from foretell.engine.lifecycle import State
-from foretell.engine.repository import Served
+from foretell.engine.served import Served
 from foretell.engine.statistics import Duration
 from foretell.signature import TensorSpec
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.metrics import Count
-from foretell.server.connection import Call, Connection
+from foretell.server.connection import Call, Connection, Head
 from foretell.server.doors import Doors
 from foretell.server.guard import Guard
 from foretell.server.inference import Inference
@@ -33,6 +33,7 @@ class HttpDesk:
         self.settings = settings
         self.connections: set[Connection] = set()
         self.draining = False
+        self.heads: dict[bytes, Head] = {}
         self.body_bytes = 0
         self._guard = Guard(settings)
         self._metrics = engine.metrics
@@ -45,7 +46,8 @@ class HttpDesk:
             **information.handlers(),
         }
         self._known: dict[bytes, tuple[Handler, str, str, str]] = {}
-        self._ids = map("{}-{:x}".format, itertools.repeat(os.urandom(4).hex()), itertools.count(1))
+        self._prefix = os.urandom(4).hex().encode()
+        self._ids = itertools.count(1)
         engine.metrics.connections.child("http").read = lambda: len(self.connections)
 
     def admit_headers(self, call: Call) -> None:
@@ -67,7 +69,7 @@ class HttpDesk:
 
     def new_id(self) -> bytes:
         """Return an id for a request that brought none."""
-        return next(self._ids).encode("ascii")
+        return b"%b-%x" % (self._prefix, next(self._ids))
 
     def replied(self, call: Call, status: int, sent_bytes: int) -> None:
         """Count a reply."""

@@ -9,12 +9,41 @@ import numpy as np
 from foretell.dtypes import dtype_of
 from foretell.engine.engine import Engine
 from foretell.engine.instance import Hello
-from foretell.engine.repository import Served
+from foretell.engine.served import Served
+from foretell.metrics import Histogram
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.protocol.openinference_json import OpenInferenceJson
 from foretell.request import InferResponse, Timing
 
-__all__ = ["Door", "Doors"]
+__all__ = ["Door", "Doors", "Stage"]
+
+_COUNTED_AT = 1024
+
+
+class Stage:
+    """Durations of a stage, counted many at a time: a call of the histogram would cost more than it measures."""
+
+    __slots__ = ("_histogram", "took_ns")
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self.took_ns: list[int] = []
+
+    def add(self, ns: int) -> None:
+        """Count one more."""
+        self.took_ns.append(ns)
+        if len(self.took_ns) >= _COUNTED_AT:
+            self.flush()
+
+    def flush(self) -> None:
+        """Count what was added into the histogram."""
+        seconds = np.array(self.took_ns, np.float64) * 1e-9
+        self.took_ns.clear()
+        histogram = self._histogram
+        buckets = np.searchsorted(histogram.bounds, seconds)
+        for at, count in enumerate(np.bincount(buckets, minlength=len(histogram.counts)).tolist()):
+            histogram.counts[at] += count
+        histogram.sum += float(seconds.sum())
 
 
 class Door:
@@ -32,8 +61,8 @@ class Door:
             TablePreparation(signature) if signature.fields else TensorPreparation(signature)
         )
         stages, of = engine.metrics.stage_seconds, (served.name, served.version)
-        self.prepared = stages.child(*of, "prepare")
-        self.answered = stages.child(*of, "answer")
+        self.prepared = Stage(stages.child(*of, "prepare"))
+        self.answered = Stage(stages.child(*of, "answer"))
 
     def nothing(self, request_id: str) -> InferResponse:
         """Return the answer to a request of no rows."""
@@ -59,6 +88,12 @@ class Doors:
             Unavailable: It does not answer now.
         """
         return self.to(self._engine.model(model, version))
+
+    def flush(self) -> None:
+        """Bring the metrics of every door up to date."""
+        for door in self._doors.values():
+            door.prepared.flush()
+            door.answered.flush()
 
     def to(self, served: Served) -> Door:
         """Return the door to a version that was loaded."""

@@ -99,7 +99,7 @@ class Inference:
         self._start(call, door, request, partial(self._encode_rows, call, door))
 
     def _start(self, call: Call, door: Door, request: InferRequest, encode: Callable[[InferResponse], None]) -> None:
-        door.prepared.observe((perf_counter_ns() - call.started_ns) * 1e-9)
+        door.prepared.add(perf_counter_ns() - call.started_ns)
         if request.rows == 0:
             encode(door.nothing(request.id))
             return
@@ -130,7 +130,7 @@ class Inference:
             call.reply(200, body, JSON, timing)
         else:
             call.reply(200, body, _BINARY, timing + b"inference-header-content-length: %d\r\n" % json_bytes)
-        door.answered.observe((perf_counter_ns() - began) * 1e-9)
+        door.answered.add(perf_counter_ns() - began)
 
     def _encode_rows(self, call: Call, door: Door, response: InferResponse) -> None:
         began = perf_counter_ns()
@@ -139,7 +139,7 @@ class Inference:
             self._later(call, encode, lambda body: call.reply(200, body, JSON, _timing(response.timing)))
             return
         call.reply(200, encode(), JSON, _timing(response.timing))
-        door.answered.observe((perf_counter_ns() - began) * 1e-9)
+        door.answered.add(perf_counter_ns() - began)
 
     def _in_thread(self, call: Call, door: Door, version: str, prepare: Callable[[], Prepared]) -> None:
         self._later(call, prepare, lambda prepared: self._start_rows(call, door, version, prepared))

@@ -11,7 +11,7 @@ import orjson
 
 from foretell.engine.engine import Engine
 from foretell.engine.lifecycle import State
-from foretell.engine.repository import Served
+from foretell.engine.served import Served
 from foretell.errors import ConfigError, ForetellError, InternalError
 from foretell.protocol.about import (
     EXTENSIONS,
@@ -70,7 +70,7 @@ class Information:
             "unload": self._unload,
             "states": self._states,
             "state": self._state,
-            "metrics": lambda call, _m, _v: call.reply(200, self._engine.metrics.render().encode(), _TEXT),
+            "metrics": self._metrics,
             "openapi": lambda call, _m, _v: _json(call, openapi(self._described())),
             "docs": lambda call, _m, _v: call.reply(200, docs_page(), _HTML, _PAGE_HEADERS),
             "page": lambda call, _m, _v: call.reply(200, start_page(self._described()), _HTML, _PAGE_HEADERS),
@@ -152,6 +152,10 @@ class Information:
 
     def _status(self, model: str) -> list[dict[str, Any]]:
         return [status_entry(s) for s in self._engine.index() if s.name == model]
+
+    def _metrics(self, call: Call, _model: str, _version: str) -> None:
+        self._doors.flush()
+        call.reply(200, self._engine.metrics.render().encode(), _TEXT)
 
     def _names(self) -> list[str]:
         return list(dict.fromkeys(s.name for s in self._engine.index()))
