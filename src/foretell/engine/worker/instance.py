@@ -156,9 +156,12 @@ class ProcessInstance:
             if head.kind & ~IN_SLOT == ANSWER:
                 self._flights.answer(head, frame, length)
                 return
+            kind = head.kind & ~UNFINISHED
+            if kind not in (FAILURE, HELLO):
+                raise FrameBroken(f"a frame of kind {head.kind}")
             text = self._texts.add(head, frame, length)
             if text is not None:
-                self._on_text(head.kind & ~UNFINISHED, head.job, text)
+                self._on_text(kind, head.job, text)
         except FrameBroken as error:
             self._die(f"broke the protocol: {error}")
 

@@ -92,11 +92,10 @@ class LocalInstance:
             return
         self._ended = True
         self._flights.clear()
-        if self._jobs is not None:
+        if self._jobs is None:
+            _close(self._model)
+        else:
             self._jobs.put(None)
-        close = getattr(self._model, "close", None)
-        if close is not None and not self._in_thread:
-            close()
 
     async def stop(self, timeout_s: float = 30.0) -> None:
         """Let it finish what it has, then end it. Nothing may be sent any more."""
@@ -146,7 +145,8 @@ class LocalInstance:
             try:
                 self._loop.call_soon_threadsafe(self._land, job_id, outcome)
             except RuntimeError:  # the loop has been closed: nobody waits any more
-                return
+                break
+        _close(self._model)
 
     def _land(self, job: int, outcome: Outcome) -> None:
         self._in_thread -= 1
@@ -184,6 +184,12 @@ async def start_local_instance(
         raise LoadError(f'"{Path(path).name}": {type(error).__name__}: {error}') from error
     hello = hello_of(facts, time.monotonic() - began)
     return LocalInstance(asyncio.get_running_loop(), model, hello.paces), hello
+
+
+def _close(model: Loaded) -> None:
+    close = getattr(model, "close", None)
+    if close is not None:
+        close()
 
 
 def _ignore(*_: Any) -> None:

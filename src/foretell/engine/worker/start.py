@@ -89,6 +89,7 @@ async def start_process_instance(
         hello = hello_of(facts, time.monotonic() - began, instance.resident_bytes())
     except BaseException as error:
         instance.kill()
+        await instance.ended()
         if isinstance(error, TimeoutError):
             raise LoadError(f'"{Path(path).name}": not loaded after {timeout_s:g} s') from error
         raise
