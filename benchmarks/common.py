@@ -48,9 +48,7 @@ def median(values: list[float]) -> float:
 
 
 def heading(title: str) -> None:
-    print(
-        f"\n## {title}\n\n{platform.processor() or platform.machine()}, {CORES} cores, Python {platform.python_version()}\n"
-    )
+    print(f"\n## {title}\n\n{platform.machine()}, {CORES} cores, Python {platform.python_version()}\n")
 
 
 def verdict(text: str, found: float, wanted: float, *, at_most: bool = False) -> bool:

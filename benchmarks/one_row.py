@@ -36,9 +36,8 @@ def forest() -> bool:
     np.testing.assert_allclose(model.predict(row).probabilities[:, 1], case.original(row), atol=1e-5)
     calls = {"scikit-learn": lambda: case.original(row), "foretell": lambda: model.predict(row)}
     taken = in_turn(calls, at_least_s=0.2)
-    print(
-        f"predict_proba {median(taken['scikit-learn']) * 1e6:,.0f} us, foretell {median(taken['foretell']) * 1e6:.1f} us"
-    )
+    theirs, ours = median(taken["scikit-learn"]), median(taken["foretell"])
+    print(f"predict_proba {theirs * 1e6:,.0f} us, foretell {ours * 1e6:.1f} us")
     return verdict("times scikit-learn's predict_proba", ratio(taken["scikit-learn"], taken["foretell"]), 200)
 
 
@@ -52,9 +51,8 @@ def ames() -> bool:
     np.testing.assert_allclose(model.predict(row).values, pipeline.predict(homes[:1]), rtol=1e-5)
     calls = {"pipeline": lambda: pipeline.predict(pd.DataFrame([row])), "foretell": lambda: model.predict(row)}
     taken = in_turn(calls, at_least_s=0.2)
-    print(
-        f"pipeline.predict {median(taken['pipeline']) * 1e6:,.0f} us, foretell {median(taken['foretell']) * 1e6:.1f} us"
-    )
+    theirs, ours = median(taken["pipeline"]), median(taken["foretell"])
+    print(f"pipeline.predict {theirs * 1e6:,.0f} us, foretell {ours * 1e6:.1f} us")
     return verdict("times the pipeline's predict", ratio(taken["pipeline"], taken["foretell"]), 20)
 
 

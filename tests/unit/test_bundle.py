@@ -63,7 +63,7 @@ def test_a_changed_byte_is_refused(folder: Path, name: str) -> None:
     content = bytearray((folder / name).read_bytes())
     content[0] ^= 1
     (folder / name).write_bytes(content)
-    with pytest.raises(ArtifactInvalid, match="convert the model again|or convert"):
+    with pytest.raises(ArtifactInvalid, match=r"convert the model again|or convert"):
         read_bundle(folder)
 
 
