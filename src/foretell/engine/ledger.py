@@ -6,6 +6,7 @@ from foretell.engine.queue import Done
 from foretell.engine.statistics import Duration, Statistics
 from foretell.errors import ForetellError
 from foretell.metrics import Metrics
+from foretell.request import Timing
 
 __all__ = ["Ledger"]
 
@@ -15,6 +16,8 @@ class Ledger:
 
     Attributes:
         pending: Requests admitted and not yet settled; a request that was cut counts once for each piece.
+        queue: Seconds from `infer` until the batch was sent.
+        total: Seconds from `infer` to the answer.
     """
 
     def __init__(self, name: str, version: str, metrics: Metrics, statistics: Statistics, epoch_s: float) -> None:
@@ -26,9 +29,9 @@ class Ledger:
         self._ok = metrics.requests.child(name, version, "ok")
         self._cancelled = metrics.requests.child(name, version, "cancelled")
         self._rows = metrics.rows.child(name, version)
-        self._queue = metrics.stage_seconds.child(name, version, "queue")
+        self.queue = metrics.stage_seconds.child(name, version, "queue")
         self._run = metrics.stage_seconds.child(name, version, "run")
-        self._total = metrics.stage_seconds.child(name, version, "total")
+        self.total = metrics.stage_seconds.child(name, version, "total")
         self._batch_rows = metrics.batch_rows.child(name, version)
         self._restarts = {why: metrics.restarts.child(name, version, why) for why in ("died", "hung")}
         self._quarantined = metrics.quarantined.child(name, version)
@@ -50,21 +53,23 @@ class Ledger:
         self._batch_rows.observe(rows)
         self._run.observe(run_ns * 1e-9)
 
-    def observed(self, queue_s: float, total_s: float) -> None:
-        """Count the times of one answer."""
-        self._queue.observe(queue_s)
-        self._total.observe(total_s)
-
-    def answered(self, requests: int, rows: int, queue_ns: int, run_ns: int, total_ns: int, now: float) -> None:
+    def answered(self, requests: int, rows: int, queued_s: float, run_ns: int, total_s: float, now: float) -> None:
         """Count the answers of one batch; the times are sums over its requests."""
         statistics = self.statistics
         statistics.inference_rows += rows
         statistics.last_inference_ms = int((self._epoch_s + now) * 1e3)
-        statistics.success.add(total_ns, requests)
-        statistics.queue.add(queue_ns, requests)
+        statistics.success.add(int(total_s * 1e9), requests)
+        statistics.queue.add(int(queued_s * 1e9), requests)
         statistics.run.add(run_ns, requests)
         self._ok.value += requests
         self._rows.value += rows
+
+    def answered_whole(self, timing: Timing, now: float) -> None:
+        """Count the answer to a request that was cut; its rows were counted with its pieces."""
+        queue_s, total_s = timing.queue_ns * 1e-9, timing.total_ns * 1e-9
+        self.queue.observe(queue_s)
+        self.total.observe(total_s)
+        self.answered(1, 0, queue_s, timing.run_ns, total_s, now)
 
     def failed(self, error: ForetellError, seconds: float) -> None:
         """Count an admitted request that ended in an error after so many seconds."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from foretell.engine.queue import Done, Ticket
 from foretell.errors import ForetellError
-from foretell.request import InferRequest, InferResponse, Timing
+from foretell.request import InferResponse, Timing
 
 __all__ = ["Whole", "cut"]
 
@@ -26,8 +26,8 @@ class Whole:
 
     __slots__ = ("_done", "_gone", "_id", "_left", "_parts", "pieces")
 
-    def __init__(self, request: InferRequest, count: int, done: Done, gone: Callable[[], None]) -> None:
-        self._id = request.id
+    def __init__(self, id: str, count: int, done: Done, gone: Callable[[], None]) -> None:
+        self._id = id
         self._done: Done | None = done
         self._gone = gone
         self._left = count

@@ -66,6 +66,15 @@ class Ticket:
         self.deaths = 0
         """Instances that died while they had it."""
 
+    def piece(self, first_row: int, inputs: dict[str, NDArray[Any]], rows: int, done: Done) -> Ticket:
+        """Return a ticket for some rows of it, which counts for nothing."""
+        share = self.nbytes * rows // self.rows
+        piece = Ticket(
+            self.id, inputs, rows, share, self.key, self.priority, self.admitted, self.deadline, done, self.gone
+        )
+        piece.weight, piece.first_row = 0, first_row
+        return piece
+
     def cancel(self) -> bool:
         """Forget the caller: its `done` is never called. False: it was settled already."""
         if self.done is None:

@@ -18,7 +18,6 @@ __all__ = [
     "batch_rows",
     "count_instances",
     "count_threads",
-    "finish_by",
     "hang_after_s",
     "next_caution",
 ]
@@ -27,12 +26,10 @@ Refusal = Literal["too_large", "queue_full", "overloaded", "expired"]
 
 _EFFICIENCY = 20.0
 _BURST_S = (0.002, 0.010)
-_HEADROOM = (0.1, 0.020)
 _CAUTION = (1.0, 3.0)
 
 
 def admit(
-    *,
     rows: int,
     nbytes: int,
     queued_rows: int,
@@ -64,14 +61,11 @@ def admit(
         return "expired"
     if queued_rows + rows > limits.max_queue_rows or queued_bytes + nbytes > limits.max_queue_bytes:
         return "queue_full"
-    if not idle and (wait_s > finish_by(left_s) or wait_s > limits.max_queue_s):
+    # The last tenth of the time, at most 20 ms, is for the way out.
+    by_s = left_s * 0.9 if left_s < 0.2 else left_s - 0.02
+    if not idle and (wait_s > by_s or wait_s > limits.max_queue_s):
         return "overloaded"
     return None
-
-
-def finish_by(left_s: float) -> float:
-    """Return the part of the time left that the engine may use; the rest is for the way out: a tenth, at most 20 ms."""
-    return left_s - min(_HEADROOM[0] * left_s, _HEADROOM[1])
 
 
 def batch_rows(pace: Pace, slack_s: float, most_rows: int) -> int:
@@ -91,7 +85,7 @@ def batch_rows(pace: Pace, slack_s: float, most_rows: int) -> int:
     return max(1, min(most_rows, math.ceil(max(_EFFICIENCY * pace.fixed_s, burst_s) / pace.row_s)))
 
 
-def next_caution(caution: float, *, late: bool) -> float:
+def next_caution(caution: float, late: bool) -> float:
     """Return the factor on predicted waits: it grows when an admitted request was late, and slowly falls again."""
     return min(caution * 1.1, _CAUTION[1]) if late else max(caution * 0.995, _CAUTION[0])
 

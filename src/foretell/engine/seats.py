@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 
 from foretell.engine.instance import Instance
 from foretell.engine.queue import Ticket
@@ -65,28 +64,20 @@ class Seats:
     """All instances of a version.
 
     Attributes:
+        all: Every seat.
+        in_flight: Batches in flight.
         flying_s: Predicted seconds of everything in flight.
     """
 
-    __slots__ = ("_depth", "_jobs", "_last", "_seats", "flying_s")
+    __slots__ = ("_depth", "_jobs", "_last", "all", "flying_s", "in_flight")
 
     def __init__(self, depth: int) -> None:
         self._depth = depth
-        self._seats: list[Seat] = []
+        self.all: list[Seat] = []
         self._jobs: dict[int, Job] = {}
         self._last = 0
+        self.in_flight = 0
         self.flying_s = 0.0
-
-    def __len__(self) -> int:
-        return len(self._seats)
-
-    def __iter__(self) -> Iterator[Seat]:
-        return iter(self._seats)
-
-    @property
-    def in_flight(self) -> int:
-        """Batches in flight."""
-        return len(self._jobs)
 
     def jobs(self) -> list[Job]:
         """Return everything in flight."""
@@ -94,13 +85,13 @@ class Seats:
 
     def add(self, instance: Instance, now: float) -> None:
         """Let an instance take batches."""
-        self._seats.append(Seat(instance, now))
+        self.all.append(Seat(instance, now))
 
     def remove(self, instance: Instance) -> Seat | None:
         """Take an instance out, with its jobs, which are in flight no more. None: it is not here."""
-        seat = next((s for s in self._seats if s.instance is instance), None)
+        seat = next((s for s in self.all if s.instance is instance), None)
         if seat is not None:
-            self._seats.remove(seat)
+            self.all.remove(seat)
             for job in seat.jobs:
                 self._land(job)
         return seat
@@ -108,7 +99,7 @@ class Seats:
     def free(self) -> Seat | None:
         """Return the seat with the fewest jobs that takes one more, or None."""
         best = None
-        for seat in self._seats:
+        for seat in self.all:
             held = len(seat.jobs)
             if held < self._depth and not seat.is_exclusive and (best is None or held < len(best.jobs)):
                 if not held:
@@ -125,6 +116,7 @@ class Seats:
         self._jobs[job.id] = job
         seat.jobs.append(job)
         seat.is_exclusive = group is not None and group.exclusive
+        self.in_flight += 1
         self.flying_s += expected_s
         return job
 
@@ -145,4 +137,5 @@ class Seats:
 
     def _land(self, job: Job) -> None:
         del self._jobs[job.id]
-        self.flying_s = self.flying_s - job.expected_s if self._jobs else 0.0
+        self.in_flight -= 1
+        self.flying_s = self.flying_s - job.expected_s if self.in_flight else 0.0

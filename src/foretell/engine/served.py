@@ -103,7 +103,7 @@ class Served:
     @property
     def is_ready(self) -> bool:
         """Whether it is READY and has an instance, or gets one in a moment."""
-        return self.state is State.READY and self._batcher is not None and not self._batcher.outage
+        return self.state is State.READY and self._batcher is not None and not self._batcher.admission.outage
 
     @property
     def pending(self) -> int:
@@ -120,7 +120,7 @@ class Served:
 
     def not_ready(self) -> ModelNotReady:
         """Return the error that says in which state it is, and why."""
-        reason = self.reason or (self._batcher.outage if self._batcher is not None else "")
+        reason = self.reason or (self._batcher.admission.outage if self._batcher is not None else "")
         return ModelNotReady(
             f'model "{self.name}" version {self.version}: not ready, {self.state.value}'
             + (f": {reason}" if reason else "; retry later"),
@@ -189,7 +189,7 @@ class Served:
         if self._batcher is None or not self.pending:
             return True
         self._settled = asyncio.Event()
-        self._batcher.on_settled = self._tell_settled
+        self._batcher.settling.on_settled = self._tell_settled
         try:
             async with asyncio.timeout(timeout_s):
                 while self.pending:
@@ -198,7 +198,7 @@ class Served:
         except TimeoutError:
             return False
         finally:
-            self._batcher.on_settled = None
+            self._batcher.settling.on_settled = None
         return True
 
     def drop(self, reason: str) -> None:

@@ -1,0 +1,115 @@
+"""Lets a request of one version in, or says why not. It looks; it changes nothing but what it has learned.
+
+First the bounds of the queue, then whether the answer would be in time. Tensors are `batch.Layout`'s.
+"""
+
+from __future__ import annotations
+
+from foretell.engine import scheduling
+from foretell.engine.limits import Limits
+from foretell.engine.pace import Pace
+from foretell.engine.queue import Queue
+from foretell.engine.seats import Seats
+from foretell.engine.suspects import Quarantine
+from foretell.errors import (
+    DeadlineExceeded,
+    ForetellError,
+    ModelNotReady,
+    Overloaded,
+    QueueFull,
+    RequestTooLarge,
+)
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """The gate of one version.
+
+    Attributes:
+        outage: Why no instance is going to take anything for a while; empty while one is there or about to be.
+        outage_until: When the next instance should be ready, while there is none.
+        quarantine: Inputs that are refused.
+    """
+
+    __slots__ = (
+        "_caution", "_limits", "_name", "_queue", "_rate_s", "_seats", "_was_late", "outage", "outage_until",
+        "pace", "quarantine",
+    )  # fmt: skip
+
+    def __init__(self, name: str, pace: Pace, limits: Limits, queue: Queue, seats: Seats) -> None:
+        self._name = name
+        self._limits = limits
+        self._queue = queue
+        self._seats = seats
+        self._caution = 1.0
+        self._was_late = False
+        self._rate_s = 0.0
+        self.pace = pace
+        self.quarantine = Quarantine(limits.quarantine_s)
+        self.outage = ""
+        self.outage_until = 0.0
+        self._learn_rate()
+
+    def observe(self, rows: int, seconds: float) -> None:
+        """Learn how long a batch took."""
+        self.pace.observe(rows, seconds)
+        self._caution = scheduling.next_caution(self._caution, self._was_late)
+        self._was_late = False
+        self._learn_rate()
+
+    def was_late(self) -> None:
+        """Learn that a request was admitted and not answered in time."""
+        self._was_late = True
+
+    def refuse_late(self, rows: int, nbytes: int, priority: int, left_s: float, now: float) -> None:
+        """Refuse what has no place or would not be answered in time.
+
+        Raises:
+            RequestTooLarge, QueueFull, Overloaded, DeadlineExceeded, ModelNotReady: Why not.
+        """
+        queue, seats = self._queue, self._seats
+        count = len(seats.all)
+        queued_rows = queue.rows
+        ahead = queue.rows_ahead(priority, now + left_s) if queued_rows else 0
+        wait_s = (seats.flying_s + (ahead + rows) * self._rate_s) * self._caution
+        if count > 1:
+            wait_s /= count
+        elif not count:
+            if self.outage:
+                raise self.not_ready(now)
+            wait_s += max(0.0, self.outage_until - now)
+        is_idle = count > 0 and not queued_rows and not seats.in_flight
+        why = scheduling.admit(rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, is_idle, self._limits)
+        if why is not None:
+            raise self._refusal(why, rows, nbytes, wait_s, left_s)
+
+    def not_ready(self, now: float) -> ModelNotReady:
+        """Return the refusal during an outage."""
+        return ModelNotReady(f'model "{self._name}": {self.outage}', retry_after_s=max(1.0, self.outage_until - now))
+
+    def _refusal(self, why: scheduling.Refusal, rows: int, nbytes: int, wait_s: float, left_s: float) -> ForetellError:
+        limits, queue = self._limits, self._queue
+        if why == "too_large":
+            return RequestTooLarge(
+                f"request: {rows} rows of {nbytes} bytes; the queue takes at most {limits.max_queue_rows} rows "
+                f"(max_queue_rows) and {limits.max_queue_bytes} bytes (max_queue_bytes); send fewer rows at once"
+            )
+        if why == "expired":
+            return DeadlineExceeded("request: its deadline had passed before it was admitted")
+        if why == "queue_full":
+            return QueueFull(
+                f'model "{self._name}": {queue.rows} rows of {queue.nbytes} bytes are waiting, no place for '
+                f"{rows} rows of {nbytes} bytes; retry later",
+                retry_after_s=max(0.1, wait_s / 2),
+            )
+        within_s = min(left_s, limits.max_queue_s)
+        return Overloaded(
+            f'model "{self._name}": an answer would take about {wait_s * 1e3:.0f} ms, expected within '
+            f"{within_s * 1e3:.0f} ms; retry later",
+            retry_after_s=max(0.1, wait_s - within_s),
+        )
+
+    def _learn_rate(self) -> None:
+        rows = scheduling.batch_rows(self.pace, float("inf"), self._limits.max_batch_size)
+        self._rate_s = self.pace.seconds(rows) / rows
