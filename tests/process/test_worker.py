@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -268,7 +269,7 @@ def test_the_caller_can_kill_one_that_hangs(start, stopped):
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("which", range(8))
+@pytest.mark.parametrize("which", range(9))
 def test_a_worker_that_lies_is_ended(start, which):
     async def main():
         async with start("wild") as (caller, _):
@@ -513,6 +514,18 @@ def test_shared_memory_is_given_back_when_it_is_not_used(tmp_path):
             assert y.min() == y.max() == 2
 
     asyncio.run(main())
+
+
+@linux
+def test_one_that_nobody_watches_any_more_is_reaped():
+    async def abandon():
+        instance, _ = await start_process_instance(HERE, loader="worker_models:twice")
+        instance.kill()
+        return instance.pid
+
+    pid = asyncio.run(abandon())
+    gc.collect()
+    assert not Path(f"/proc/{pid}").exists()
 
 
 def test_on_uvloop_too(start):

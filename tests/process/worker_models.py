@@ -93,7 +93,8 @@ def lie(which):
     from foretell.engine.worker import frames
 
     y = np.zeros((1, 2), np.float32)
-    arrays = [[y], [y, y], [y.astype(np.float64)], [np.zeros((5, 2), np.float32)], [y], [y], [y], [y]][which]
+    wide = np.zeros((1, 50_000), np.float32)  # beyond what a packet may hold
+    arrays = [[y], [y, y], [y.astype(np.float64)], [np.zeros((5, 2), np.float32)], [y], [y], [y], [y], [wide]][which]
     packed = frames.pack(arrays)
     job, rows = (999 if which == 4 else 1), (7 if which == 5 else 1)
     content = b"".join(frames.parts_inline(frames.ANSWER, job, rows, packed))
@@ -105,7 +106,8 @@ def lie(which):
         content = content[:-1]
     spec = json.loads(sys.argv[1])
     with socket.socket(fileno=os.dup(spec["socket"])) as sock:
-        prefix = len(content).to_bytes(8, "little") if sock.type == socket.SOCK_STREAM else b""
+        length = 1 << 40 if which == 8 else len(content)
+        prefix = length.to_bytes(8, "little") if sock.type == socket.SOCK_STREAM else b""
         sock.sendall(prefix + content)
     time.sleep(60)
 

@@ -189,7 +189,8 @@ class StreamLink(_Socket):
         try:
             self._take_frames()
         except FrameBroken:
-            return self._ended()
+            self._on_frame(self._buffer, 0)  # as good as none: whoever takes it ends the worker
+            return False
         return True
 
     def _take_frames(self) -> None:

@@ -15,6 +15,7 @@ from foretell.errors import MachineError
 __all__ = ["Process", "death_reason", "oom_kills", "resident_bytes"]
 
 _POLL_S = 0.05
+_REAP_S = 5.0
 
 
 class Process:
@@ -34,6 +35,7 @@ class Process:
         Raises:
             MachineError: It cannot be started.
         """
+        self._pidfd: int | None = None
         try:
             self._popen = subprocess.Popen(
                 command,
@@ -47,7 +49,6 @@ class Process:
         except OSError as error:
             raise MachineError(f"worker: no process can be started: {error.strerror}") from error
         self.pid = self._popen.pid
-        self._pidfd: int | None = None
         self._on_exit: Callable[[int], None] | None = None
 
     def watch(self, loop: asyncio.AbstractEventLoop, on_exit: Callable[[int], None]) -> None:
@@ -65,6 +66,17 @@ class Process:
         """End it at once. Idempotent."""
         if self._popen.returncode is None:
             self._popen.send_signal(signal.SIGKILL)
+
+    def __del__(self) -> None:
+        """End and reap one that nobody watches any more, such as when the loop closed right after a kill."""
+        popen = getattr(self, "_popen", None)
+        if popen is None or popen.returncode is not None:
+            return
+        popen.kill()
+        with suppress(subprocess.TimeoutExpired):
+            popen.wait(_REAP_S)
+        if self._pidfd is not None:
+            os.close(self._pidfd)
 
     def _poll(self) -> None:
         code = self._popen.poll()

@@ -59,7 +59,7 @@ class Loaded(Protocol):
 
 Loader = Callable[..., Loaded]
 """Called as loader(path, trust=..., threads=...)."""
-_LIKELY_ROWS = 256
+_LIKELY_ROWS = 64
 """Runtimes that take over from at most so many rows are opened at the start, not under the first large batch."""
 
 

@@ -1,4 +1,4 @@
-"""Pure decisions round a worker: how many, how long until the next, why it ended, whether a batch is quick."""
+"""The pure parts of a worker: why it ended, whether a batch is quick, its warm-up, its hello."""
 
 import itertools
 
@@ -9,7 +9,6 @@ from foretell.engine.worker import warmup
 from foretell.engine.worker.hello import hello_of
 from foretell.engine.worker.local import expected_s
 from foretell.engine.worker.process import death_reason
-from foretell.engine.worker.sizing import restart_delay_s, share_out
 from foretell.errors import InvalidOutput, LoadError
 from foretell.model.describe import write_signature, write_task
 from foretell.model.tasks.tensors import Tensors
@@ -27,50 +26,6 @@ TABLE = Signature(
     ),
     {"a": (Column("n"), Column("k", "code"), Column("m")), "b": (Column("t", "text"),), "c": (Column("d", "date"),)},
 )
-
-
-@pytest.mark.parametrize(
-    ("cores", "settings", "expected"),
-    [
-        (8, {}, (1, 1)),
-        (8, {"one_row_s": 0.0001}, (1, 1)),
-        (8, {"one_row_s": 0.01}, (8, 1)),
-        (8, {"one_row_s": 0.01, "one_row_all_cores_s": 0.0015}, (1, 8)),
-        (8, {"one_row_s": 0.01, "one_row_all_cores_s": 0.005}, (8, 1)),
-        (8, {"instances": 3}, (3, 2)),
-        (8, {"instances": 2, "one_row_s": 0.0001}, (2, 1)),
-        (8, {"instances": 4, "threads": 8}, (4, 2)),
-        (8, {"instances": 20}, (8, 1)),
-        (8, {"threads": 4}, (1, 4)),
-        (8, {"threads": 4, "one_row_s": 0.01}, (2, 4)),
-        (2, {"threads": 4}, (1, 2)),
-        (1, {"one_row_s": 0.01}, (1, 1)),
-        (0, {}, (1, 1)),
-    ],
-)
-def test_the_processors_are_shared_out(cores, settings, expected):
-    assert share_out(cores, **settings) == expected
-
-
-def test_never_more_threads_than_processors():
-    counts, seconds = (None, 0, 1, 2, 3, 9), (None, 0.0, 0.0001, 0.1)
-    for cores, i, t, one, most in itertools.product(range(1, 9), counts, counts, seconds, seconds):
-        found = share_out(cores, instances=i, threads=t, one_row_s=one, one_row_all_cores_s=most)
-        assert found.instances >= 1
-        assert found.threads >= 1
-        assert found.instances * found.threads <= cores
-
-
-def test_the_wait_doubles_and_heals():
-    assert restart_delay_s([], 0.0) == 0.0
-    assert restart_delay_s([10.0], 10.0) == 0.0
-    deaths = [10.0 + i for i in range(12)]
-    waits = [restart_delay_s(deaths[: n + 1], deaths[n]) for n in range(12)]
-    assert waits[:5] == [0.0, 0.1, 0.2, 0.4, 0.8]
-    assert waits[-1] == 30.0
-    assert restart_delay_s([*deaths, 1000.0], 1000.0) == 0.0
-    assert restart_delay_s([*deaths, 200.0], 1000.0) == 0.0
-    assert restart_delay_s([0.0] * 10_000, 0.0) == 30.0
 
 
 @pytest.mark.parametrize(
