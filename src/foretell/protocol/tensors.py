@@ -146,9 +146,11 @@ def from_raw(raw: bytes | memoryview, shape: list[int], count: int, spec: Tensor
             code="bad_binary_section",
         )
     if dtype.kind == "b":
-        return (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
+        truths: NDArray[Any] = (np.frombuffer(raw, np.uint8) != 0).reshape(shape)
+        return truths
     found: NDArray[Any] = np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype, copy=False)
-    return found.reshape(shape)
+    shaped: NDArray[Any] = found.reshape(shape)
+    return shaped
 
 
 def split_bytes(raw: bytes | memoryview, count: int, name: str) -> list[str]:

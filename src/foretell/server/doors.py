@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from foretell.metrics import Histogram
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.protocol.openinference_json import OpenInferenceJson
 from foretell.request import InferResponse, Timing
+
+if TYPE_CHECKING:
+    from foretell.protocol.openinference_proto import OpenInferenceProto
 
 __all__ = ["Door", "Doors", "Stage"]
 
@@ -57,6 +60,9 @@ class Door:
         self.task = self.hello.task
         labels = tuple(str(c) for c in self.task.classes)
         self.json = OpenInferenceJson(served.name, signature, labels)
+        self.proto: OpenInferenceProto | None = None
+        """Made by the gRPC door, whose library a server without it does not load."""
+        self.labels = labels
         self.preparation: TablePreparation | TensorPreparation = (
             TablePreparation(signature) if signature.fields else TensorPreparation(signature)
         )
