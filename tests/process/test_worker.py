@@ -412,6 +412,28 @@ def test_what_a_worker_can_reach(tmp_path):
     assert len(said) == 6
 
 
+def test_an_onnx_model_with_its_weights_in_another_file(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    weights = onnx.numpy_helper.from_array(np.arange(60, dtype=np.float32).reshape(30, 2), "w")
+    tensors = [onnx.helper.make_tensor_value_info(n, 1, ["n", width]) for n, width in (("x", 30), ("y", 2))]
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([node], "g", tensors[:1], tensors[1:], [weights])
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+
+    async def main():
+        instance, hello = await start_process_instance(path)
+        caller = Caller(instance)
+        (y,) = await caller.ask(x=np.ones((2, 30), np.float32))
+        assert y.tolist() == [[870.0, 900.0]] * 2
+        assert [spec.name for spec in hello.signature.inputs] == ["x"]
+        assert hello.task.name
+        await instance.stop()
+
+    asyncio.run(main())
+
+
 @linux
 def test_nothing_of_the_fronts_environment_gets_in(start, monkeypatch):
     monkeypatch.setenv("MADE_UP_SECRET", "key")

@@ -16,6 +16,7 @@ import socket
 import sys
 from contextlib import suppress
 from importlib.machinery import PathFinder
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +26,14 @@ from foretell.box.kernel import NotHere, machine, prctl
 __all__ = ["main"]
 
 _PDEATHSIG = 1
+_MOST_FILES = 1024
 
 
 def main(spec: dict[str, Any]) -> None:
     """Set up, load, and serve until the front closes its end."""
     _end_with(spec["front"])
     limit = _limit_memory(spec["memory_bytes"])
-    read, write = [Path(spec["path"])], [Path(p) for p in spec["scratch"]]
+    read, write = _files_of(Path(spec["path"])), [Path(p) for p in spec["scratch"]]
     PathFinder.find_spec("_foretell_lists_the_folders_before_it_is_boxed_in")
     early = not spec["trust"]
     sandbox = enter(read, write) if early else {}
@@ -55,6 +57,14 @@ def main(spec: dict[str, Any]) -> None:
         return
     serving.greet(wire, facts)
     serving.serve(wire, model, slots)
+
+
+def _files_of(path: Path) -> list[Path]:
+    """Return what belongs to a model: its file or folder, and the files beside an ONNX file, which may hold weights."""
+    if path.suffix != ".onnx" or not path.is_file():
+        return [path]
+    beside = (e for e in os.scandir(path.parent) if not e.name.startswith(".") and e.is_file(follow_symlinks=False))
+    return [path, *(Path(entry.path) for entry in islice(beside, _MOST_FILES))]
 
 
 def _end_with(front: int) -> None:

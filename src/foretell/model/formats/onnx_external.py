@@ -169,7 +169,8 @@ def _open(name: str, folder: Path, location: str) -> int:
 def _open_beneath(folder: Path, parts: tuple[str, ...]) -> int:
     if os.open not in os.supports_dir_fd:
         return _open_by_names(folder, parts)
-    base = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    # A name to start from and no right to list it: a boxed-in process may have none.
+    base = os.open(folder, getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         handle = _openat2(base, "/".join(parts)) if sys.platform == "linux" else None
         return _open_by_steps(base, parts) if handle is None else handle
