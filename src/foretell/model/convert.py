@@ -13,12 +13,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from foretell.errors import ConfigError, ForetellError, ProofFailed
 from foretell.model.artifact import Artifact, judge
 from foretell.model.bundle import Bundle, Golden, write_bundle
+from foretell.model.data.table import TablePreparation
 from foretell.model.draw import draw_rows
 from foretell.model.formats.base import Answers, Opened, Reference
 from foretell.model.load import answers_of, open_artifact
@@ -149,7 +151,7 @@ def _prove(
     report = Report(
         bundle=folder,
         opened=proven,
-        original=str(opened.about.get("library", opened.format)) if original else "",
+        original=f"{opened.format} {version(opened.format)}" if original else "",
         sample_rows=sample_rows,
         drawn_rows=rows.num_rows - sample_rows,
         comparisons=comparisons,
@@ -171,6 +173,7 @@ def _rows(opened: Opened, sample: pa.Table | None) -> tuple[pa.Table, int, Answe
         rows = draw_rows(opened.signature, _DRAWN_ROWS)
         return rows, 0, ask(rows) if ask else None
     fitted = fit_sample(sample.slice(0, _SAMPLE_ROWS), opened.signature)
+    TablePreparation(opened.signature).prepare(fitted)  # what cannot be predicted is refused before anything is asked
     drawn = draw_rows(opened.signature, _DRAWN_BESIDE_SAMPLE)
     both = pa.concat_tables([fitted, drawn.cast(fitted.schema)])
     if ask is None:

@@ -41,7 +41,9 @@ def fit_sample(sample: pa.Table, signature: Signature) -> pa.Table:
 
 
 def score(answers: Answers, truth: pa.ChunkedArray | None, labels: bool, rows: int) -> Mapping[str, float]:
-    """Return how predictions do against the truth: accuracy, or R2 and mean absolute error; {} without a truth.
+    """Return how predictions do against the truth: accuracy, or R2 and mean absolute error.
+
+    Empty without a truth, and where the truth is of another kind than the predictions.
 
     Args:
         answers: For at least `rows` rows; the first ones are the sample's.
@@ -55,7 +57,8 @@ def score(answers: Answers, truth: pa.ChunkedArray | None, labels: bool, rows: i
     actual = truth.slice(0, rows).to_numpy()[known]
     found = answers.values[:rows][known]
     if labels:
-        return {"accuracy": float((found.astype(str) == actual.astype(str)).mean())}
+        named, true = found.astype(str), actual.astype(str)
+        return {"accuracy": float((named == true).mean())} if np.isin(true, np.unique(named)).any() else {}
     if found.ndim > 1 or not np.issubdtype(actual.dtype, np.number):
         return {}
     residual = found.astype(np.float64) - actual
