@@ -14,7 +14,9 @@ import pytest
 import xgboost
 from sklearn.datasets import load_breast_cancer, load_iris
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
 
 import foretell
 from foretell.errors import ArtifactUntrusted, ConfigError, InvalidInput, ProofFailed
@@ -189,3 +191,17 @@ def test_linear_model_with_numbers_as_labels(tmp_path: Path) -> None:
     joblib.dump(LogisticRegression(max_iter=10_000).fit(x, y), tmp_path / "l.joblib")
     with foretell.load(tmp_path / "l.joblib", trust=True) as model:
         assert model.predict(x).labels.tolist() == joblib.load(tmp_path / "l.joblib").predict(x).tolist()
+
+
+def test_a_vectorizer_takes_a_column_of_texts(tmp_path: Path) -> None:
+    words = ["good home", "bad home", "nice place", "awful place"]
+    model = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(words, ["up", "down", "up", "down"])
+    joblib.dump(model, tmp_path / "t.joblib")
+    report = convert(tmp_path / "t.joblib", tmp_path / "b", sample=pa.table({"review": words}), trust=True)
+    assert report.opened.runners[0].kind == "estimator"
+    with pytest.raises(ArtifactUntrusted, match="--trust"):
+        foretell.load(tmp_path / "b")
+    with foretell.load(tmp_path / "b", trust=True) as loaded:
+        found = loaded.predict([{"review": text} for text in words])
+    assert found.labels.tolist() == ["up", "down", "up", "down"]
+    np.testing.assert_allclose(found.probabilities, model.predict_proba(words), atol=1e-12)

@@ -47,6 +47,8 @@ class Inputs:
     names: tuple[str, ...]
     named: bool
     """Whether the estimator was fitted on a frame, and so wants one."""
+    flat: bool = False
+    """Whether it takes a list of texts, as text vectorizers do, not a table."""
     vocabulary: dict[int, list[Label]] = field(default_factory=dict)
     """Known values by column, in the order of their codes."""
     none_missing: set[int] = field(default_factory=set)
@@ -112,6 +114,8 @@ class Inputs:
         """
         empty = np.full(rows, np.nan)
         filled = {c: self._typed(c, columns.get(c, empty)) for c in range(len(self.names))}
+        if self.flat:
+            return [value if isinstance(value, str) else "" for value in filled[0].tolist()]
         if self.named:
             import pandas as pd
 

@@ -77,7 +77,7 @@ def host(estimator: Any, fields: tuple[Field, ...], named: bool) -> tuple[Inputs
     Raises:
         LoadError: The fields are not its columns, or it does not predict.
     """
-    inputs = Inputs(tuple(f.name for f in fields), named)
+    inputs = Inputs(tuple(f.name for f in fields), named, _takes_texts(estimator))
     texts = [f.kind == "text" or any(isinstance(c, str) for c in f.categories) for f in fields]
     inputs.texts |= {place for place, is_text in enumerate(texts) if is_text}
     plan = Plan(estimator, inputs, (("values", "predict", True),), RULES, OTHERWISE)
@@ -95,11 +95,20 @@ def _inputs(estimator: Any, sample: pa.Table | None) -> Inputs:
         count = getattr(step, "n_features_in_", None)
         if isinstance(count, (int, np.integer)):
             return Inputs(tuple(f"x{i}" for i in range(count)), named=False)
+    if _takes_texts(estimator) and (sample is None or sample.num_columns == 1):
+        name = "text" if sample is None else sample.column_names[0]
+        return Inputs((name,), named=sample is not None, flat=True, texts={0})
     if sample is not None:
         return Inputs(tuple(sample.column_names), named=True)
     raise LoadError(
         f"{type(estimator).__name__} does not say which columns it was fitted on; convert it with --sample DATA"
     )
+
+
+def _takes_texts(estimator: Any) -> bool:
+    """Return whether the first step is a vectorizer of texts: those take a list of texts, not a table."""
+    mixins = {kind.__name__ for kind in type(_first_steps(estimator)[-1]).__mro__}
+    return "_VectorizerMixin" in mixins
 
 
 def _first_steps(estimator: Any) -> list[Any]:
