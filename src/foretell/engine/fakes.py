@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from foretell.clock import FakeClock
 from foretell.engine.instance import OnAnswer, OnDeath, OnError
+from foretell.engine.loop import Loop
 from foretell.errors import ForetellError
 
 __all__ = ["FakeInstance", "FakeLoop", "FakeTimer"]
@@ -91,7 +92,7 @@ class FakeInstance:
 
     def __init__(
         self,
-        loop: FakeLoop,
+        loop: Loop,
         answer: Callable[[Tensors], list[NDArray[Any]]],
         seconds: Callable[[int], float] = lambda rows: 0.001,
         kills: Callable[[Tensors], bool] = lambda inputs: False,

@@ -26,6 +26,7 @@ Refusal = Literal["too_large", "queue_full", "overloaded", "expired"]
 
 _EFFICIENCY = 20.0
 _BURST_S = (0.002, 0.010)
+_FRONT_ROW_S = 0.000_05
 _CAUTION = (1.0, 3.0)
 
 
@@ -116,7 +117,7 @@ def back_off_s(deaths: int) -> float:
 def count_instances(cores: int, versions: int, pace: Pace, limits: Limits) -> int:
     """Return how many instances a version gets.
 
-    One, where the front cannot keep a second busy: it spends some 25 us on a row. Otherwise every processor has one.
+    As many as the front can keep busy, which spends some 50 us on a row, and at most one for each processor.
 
     Args:
         cores: Processors this server may use.
@@ -127,7 +128,7 @@ def count_instances(cores: int, versions: int, pace: Pace, limits: Limits) -> in
     if limits.instances is not None:
         return limits.instances
     share = max(1, cores // max(1, versions))
-    keeps_busy = math.ceil(pace.seconds(1) / 0.000_5) if pace.is_known else 1
+    keeps_busy = math.ceil(pace.row_s / _FRONT_ROW_S) if pace.is_known else 1
     return max(1, min(share, keeps_busy))
 
 
