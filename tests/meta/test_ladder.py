@@ -30,6 +30,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"engine.settling", "engine.admission"},
     {"engine.recovery"},
     {"engine.watch"},
+    {"engine.dispatch"},
     {"engine.batcher"},
     {"engine.served"},
     {"engine.repository"},

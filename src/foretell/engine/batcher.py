@@ -1,7 +1,7 @@
-"""The queue of one model version: the shell round `scheduling`. It admits, forms batches, sends, hands the answers on.
+"""One model version: requests come in, batches go out, reports come back. Its parts do the work; this ties them.
 
 1 infer     check, admit or refuse; the first request of an iteration of the loop schedules one flush
-2 flush     while an instance takes more: run what is due first, with all that may share its batch
+2 flush     in `dispatch`: while an instance takes more, run what is due first, with all that may share its batch
 3 report    send what is next, and only then settle the callers; a death or an error goes to `recovery`
 
 What happens because time passes is `watch`. Knows no process.
@@ -15,9 +15,9 @@ from typing import Any
 from numpy.typing import NDArray
 
 from foretell.clock import Clock
-from foretell.engine import scheduling
 from foretell.engine.admission import Admission
-from foretell.engine.batch import Layout, Tensors, count_bytes, merge
+from foretell.engine.batch import Layout, count_bytes
+from foretell.engine.dispatch import Dispatch
 from foretell.engine.instance import Instance
 from foretell.engine.ledger import Ledger
 from foretell.engine.limits import Limits
@@ -28,9 +28,8 @@ from foretell.engine.queue import Done, Queue, Ticket
 from foretell.engine.recovery import Recovery
 from foretell.engine.seats import Job, Seat, Seats
 from foretell.engine.settling import Settling
-from foretell.engine.suspects import Group
-from foretell.engine.watch import LOOK_S, Watch
-from foretell.errors import DeadlineExceeded, ForetellError, InvalidOutput
+from foretell.engine.watch import Watch
+from foretell.errors import ForetellError, InvalidOutput
 from foretell.request import InferRequest, InferResponse
 
 __all__ = ["Batcher"]
@@ -60,10 +59,8 @@ class Batcher:
         self._name = name
         self._version = version
         self._layout = layout
-        self._pace = pace
         self._limits = limits
         self._now = clock.now
-        self._loop = loop
         self._ledger = ledger
         self._queue = queue = Queue()
         self._seats = seats = Seats(limits.batches_in_flight)
@@ -74,8 +71,10 @@ class Batcher:
         self._watch = Watch(
             queue, seats, self._recovery, self.settling, self.admission, limits, clock, loop, self._hangs
         )
-        self._is_due = False
-        self._batchable = self._recovery.can_cut = layout.batchable
+        self._dispatch = Dispatch(
+            queue, seats, self._recovery, self.settling, self.admission, self._watch, limits, clock, loop, self._died
+        )
+        self._dispatch.batchable = self._recovery.can_cut = layout.batchable
         self.on_loss: Callable[[Instance, str], None] = lambda instance, reason: None
         self.on_work: Callable[[], None] = lambda: None
 
@@ -124,7 +123,7 @@ class Batcher:
             self._ledger.refused(error, done)
             return None
         ticket = Ticket(request.id, inputs, rows, nbytes, key, priority, now, deadline, done, self._gone)
-        if self._batchable and (rows > self._limits.max_batch_size or nbytes > self._limits.max_batch_bytes):
+        if self._dispatch.batchable and (rows > self._limits.max_batch_size or nbytes > self._limits.max_batch_bytes):
             most_rows = max(1, min(self._limits.max_batch_size, self._limits.max_batch_bytes * rows // nbytes))
             if rows > most_rows:
                 return self._push_pieces(ticket, most_rows, done)
@@ -134,9 +133,7 @@ class Batcher:
     def _push(self, ticket: Ticket) -> None:
         self._ledger.pending += 1
         self._queue.push(ticket)
-        if not self._is_due and self._seats.free() is not None:
-            self._is_due = True
-            self._loop.call_soon(self._flush)
+        self._dispatch.soon()
         if ticket.deadline < self._watch.wake_at:
             self._watch.wake_by(ticket.deadline, ticket.admitted)
 
@@ -167,52 +164,6 @@ class Batcher:
             self._ledger.cancelled(self._now() - ticket.admitted)
         self.settling.release(1)
 
-    # 2 flush
-
-    def _flush(self) -> None:
-        self._is_due = False
-        now = self._now()
-        doomed: list[Ticket] = []
-        while (seat := self._seats.free()) is not None:
-            group = self._recovery.first() if self._recovery else None
-            if group is not None:
-                if group.exclusive and seat.jobs:
-                    break  # It needs an instance of its own: nothing else is sent until one is empty.
-                self._recovery.pop()
-                self._send(seat, group.tickets, group, now)
-                continue
-            first = self._queue.first()
-            if first is None:
-                break
-            slack_s = first.deadline - now - seat.ahead_s(now)
-            # A prediction dooms nothing that could run at once: if it is wrong, only a run puts it right.
-            if slack_s <= self._pace.seconds(first.rows) and (slack_s <= 0 or seat.jobs or len(self._queue) > 1):
-                doomed += self._queue.take(first, 0, 0, alone=True)
-                continue
-            most_rows = scheduling.batch_rows(self._pace, slack_s, self._limits.max_batch_size)
-            alone = not self._batchable
-            self._send(seat, self._queue.take(first, most_rows, self._limits.max_batch_bytes, alone), None, now)
-        if doomed:
-            self.admission.was_late()
-        for ticket in doomed:
-            error = DeadlineExceeded("request: its deadline was too near when its turn came; it was not run")
-            self.settling.fail(ticket, error, now)
-
-    def _send(self, seat: Seat, tickets: list[Ticket], group: Group | None, now: float) -> None:
-        if group is not None and group.row is not None:
-            inputs: Tensors = {name: a[group.row : group.row + 1] for name, a in tickets[0].inputs.items()}
-            rows = 1
-        else:
-            inputs = merge([ticket.inputs for ticket in tickets])
-            rows = sum([ticket.rows for ticket in tickets])
-        job = self._seats.put(seat, tickets, rows, group, now, self._pace.seconds(rows))
-        if now + LOOK_S < self._watch.wake_at:
-            self._watch.wake_by(now + LOOK_S, now)
-        try:
-            seat.instance.send(job.id, inputs, rows)
-        except ForetellError as error:
-            self._loop.call_soon(self._died, seat.instance, str(error))
-
     # 3 report
 
     def add(self, instance: Instance) -> None:
@@ -225,7 +176,7 @@ class Batcher:
             return
         self.admission.outage = ""
         self._seats.add(instance, self._now())
-        self._flush()
+        self._dispatch.flush()
 
     def tell_outage(self, reason: str, until: float) -> None:
         """Enter that there is no instance until that instant. With a reason it lasts: what waits is refused."""
@@ -245,11 +196,11 @@ class Batcher:
         self.on_work()
         if job.group is not None and job.group.row is not None:
             self._recovery.next_row(job.group, now)
-            self._flush()
+            self._dispatch.flush()
             return
         # The instance gets its next batch before the callers get this one's answers.
         if self._queue.rows or self._recovery:
-            self._flush()
+            self._dispatch.flush()
         for output in outputs:
             if output.shape[:1] != (job.rows,) and not self._is_one_whole(job):
                 self._unbatch(job, now)
@@ -266,7 +217,7 @@ class Batcher:
             self._recovery.next_row(job.group, now)
         else:
             self._recovery.failed(job, error, now)
-        self._flush()
+        self._dispatch.flush()
 
     def _is_one_whole(self, job: Job) -> bool:
         """Return whether its outputs all belong to one caller, however many rows they have."""
@@ -274,14 +225,14 @@ class Batcher:
 
     def _unbatch(self, job: Job, now: float) -> None:
         """Run one by one, from now on, what cannot be split: axis 0 of this model's outputs does not count rows."""
-        self._batchable = self._recovery.can_cut = False
+        self._dispatch.batchable = self._recovery.can_cut = False
         reason = f"its outputs do not have a row for each of {job.rows} rows; send one row a request"
         error = InvalidOutput(f'model "{self._name}": {reason}')
         for ticket in job.tickets:
             if not ticket.weight:
                 self.settling.fail(ticket, error, now)
         self._recovery.failed(job, error, now)
-        self._flush()
+        self._dispatch.flush()
 
     def _died(self, instance: Instance, reason: str) -> None:
         self._lose(instance, "died", reason)
@@ -296,8 +247,9 @@ class Batcher:
             return
         self._ledger.restarted(why)
         self.on_loss(instance, reason)
-        self._recovery.died(seat, reason, self._now())
-        self._flush()
+        # A SIGKILL comes from outside or for memory, and a busy machine looks like a hang: neither accuses for sure.
+        self._recovery.died(seat, is_sure=why == "died" and "SIGKILL" not in reason, now=self._now())
+        self._dispatch.flush()
 
     def close(self, error: ForetellError) -> None:
         """Settle everything with an error and let go of every instance. The instances themselves go on."""

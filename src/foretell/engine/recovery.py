@@ -55,8 +55,14 @@ class Recovery:
         self._groups.clear()
         return waiting
 
-    def died(self, seat: Seat, reason: str, now: float) -> None:
-        """Decide about everything an instance had in flight when it died; the first batch is accused."""
+    def died(self, seat: Seat, *, is_sure: bool, now: float) -> None:
+        """Decide about everything an instance had in flight when it died; the first batch is accused.
+
+        Args:
+            seat: Of the instance, taken out already.
+            is_sure: Whether it died by itself beyond doubt.
+            now: The instant.
+        """
         again: list[Group] = []
         convicted: list[Ticket] = []
         for job in seat.jobs:
@@ -68,7 +74,7 @@ class Recovery:
             else:
                 for ticket in waiting:
                     ticket.deaths += 1
-                again, convicted = after_death(waiting, job.group, reason)
+                again, convicted = after_death(waiting, job.group, is_sure)
         self._groups.extendleft(reversed(again))
         for ticket in convicted:
             self._suspect(ticket, now)

@@ -77,7 +77,9 @@ class Repository:
             raise ModelNotFound(f'model "{name[:128]}": not found')
         async with self._locks.setdefault(name, asyncio.Lock()):
             served = self.find(name, version) if version else self._newest(name)
-            if served.state in (State.NEW, State.UNLOADED, State.FAILED):
+            others = {other for other in self.routes.values() if other is not served}
+            self._house.versions = len(others) + 1
+            if served.state in _GONE:
                 return await self._bring(served)
             fresh = Served(served.name, served.version, served.path, self._house)
             await self._bring(fresh)

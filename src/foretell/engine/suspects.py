@@ -37,19 +37,19 @@ class Group:
     """The one row of its only ticket that is run, to find out which row kills."""
 
 
-def after_death(tickets: list[Ticket], group: Group | None, reason: str) -> tuple[list[Group], list[Ticket]]:
+def after_death(tickets: list[Ticket], group: Group | None, is_sure: bool) -> tuple[list[Group], list[Ticket]]:
     """Decide about the batch that an instance ran when it died.
 
     Args:
         tickets: Those of the batch that somebody still waits for; their `deaths` count this one already.
         group: The group they ran as, or None for an ordinary batch.
-        reason: Why it died. A SIGKILL comes from outside (or for memory), so it accuses less: once more is needed.
+        is_sure: Whether it died by itself beyond doubt; else once more is needed.
 
     Returns:
         Groups to run next, and tickets that are convicted.
     """
     if len(tickets) == 1 and group is not None and group.exclusive:
-        if tickets[0].deaths >= (3 if "SIGKILL" in reason else 2):
+        if tickets[0].deaths >= (2 if is_sure else 3):
             return [], tickets
         return [Group(tickets)], []
     if group is None or not group.exclusive:

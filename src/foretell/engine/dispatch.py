@@ -1,0 +1,113 @@
+"""Forms batches and sends them: what is due first runs first, with all that may share its batch. Settles no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from foretell.clock import Clock
+from foretell.engine import scheduling
+from foretell.engine.admission import Admission
+from foretell.engine.batch import Tensors, merge
+from foretell.engine.instance import Instance
+from foretell.engine.limits import Limits
+from foretell.engine.loop import Loop
+from foretell.engine.queue import Queue, Ticket
+from foretell.engine.recovery import Recovery
+from foretell.engine.seats import Seat, Seats
+from foretell.engine.settling import Settling
+from foretell.engine.suspects import Group
+from foretell.engine.watch import LOOK_S, Watch
+from foretell.errors import DeadlineExceeded, ForetellError
+
+__all__ = ["Dispatch"]
+
+
+class Dispatch:
+    """The way of the requests of one version from the queue to its instances.
+
+    Attributes:
+        batchable: Whether several requests may share a batch.
+    """
+
+    __slots__ = (
+        "_admission", "_is_due", "_limits", "_loop", "_now", "_on_death", "_pace", "_queue", "_recovery", "_seats",
+        "_settling", "_watch", "batchable",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        queue: Queue,
+        seats: Seats,
+        recovery: Recovery,
+        settling: Settling,
+        admission: Admission,
+        watch: Watch,
+        limits: Limits,
+        clock: Clock,
+        loop: Loop,
+        on_death: Callable[[Instance, str], None],
+    ) -> None:
+        self._queue = queue
+        self._seats = seats
+        self._recovery = recovery
+        self._settling = settling
+        self._admission = admission
+        self._pace = admission.pace
+        self._watch = watch
+        self._limits = limits
+        self._now = clock.now
+        self._loop = loop
+        self._on_death = on_death
+        self._is_due = False
+        self.batchable = True
+
+    def soon(self) -> None:
+        """Flush in the next iteration of the loop: everything admitted until then joins."""
+        if not self._is_due and self._seats.free() is not None:
+            self._is_due = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Send batches while an instance takes more."""
+        self._is_due = False
+        now = self._now()
+        doomed: list[Ticket] = []
+        while (seat := self._seats.free()) is not None:
+            group = self._recovery.first() if self._recovery else None
+            if group is not None:
+                if group.exclusive and seat.jobs:
+                    break  # It needs an instance of its own: nothing else is sent until one is empty.
+                self._recovery.pop()
+                self._send(seat, group.tickets, group, now)
+                continue
+            first = self._queue.first()
+            if first is None:
+                break
+            slack_s = first.deadline - now - seat.ahead_s(now)
+            # A prediction dooms nothing that could run at once: if it is wrong, only a run puts it right.
+            if slack_s <= self._pace.seconds(first.rows) and (slack_s <= 0 or seat.jobs or len(self._queue) > 1):
+                doomed += self._queue.take(first, 0, 0, alone=True)
+                continue
+            most_rows = scheduling.batch_rows(self._pace, slack_s, self._limits.max_batch_size)
+            alone = not self.batchable
+            self._send(seat, self._queue.take(first, most_rows, self._limits.max_batch_bytes, alone), None, now)
+        if doomed:
+            self._admission.was_late()
+        for ticket in doomed:
+            error = DeadlineExceeded("request: its deadline was too near when its turn came; it was not run")
+            self._settling.fail(ticket, error, now)
+
+    def _send(self, seat: Seat, tickets: list[Ticket], group: Group | None, now: float) -> None:
+        if group is not None and group.row is not None:
+            inputs: Tensors = {name: a[group.row : group.row + 1] for name, a in tickets[0].inputs.items()}
+            rows = 1
+        else:
+            inputs = merge([ticket.inputs for ticket in tickets])
+            rows = sum([ticket.rows for ticket in tickets])
+        job = self._seats.put(seat, tickets, rows, group, now, self._pace.seconds(rows))
+        if now + LOOK_S < self._watch.wake_at:
+            self._watch.wake_by(now + LOOK_S, now)
+        try:
+            seat.instance.send(job.id, inputs, rows)
+        except ForetellError as error:
+            self._loop.call_soon(self._on_death, seat.instance, str(error))
