@@ -6,6 +6,7 @@ and every one that is wrong, takes the long way, which knows why. Knows no HTTP 
 
 from __future__ import annotations
 
+from array import array
 from dataclasses import dataclass
 from typing import Any
 
@@ -161,7 +162,8 @@ class OpenInferenceJson:
                 return None
             if not _NUMBERS.issuperset(map(type, data)):
                 return None
-            found: NDArray[Any] = np.array(data, _DTYPES[spec.datatype])
+            code, dtype = _DTYPES[spec.datatype]
+            found: NDArray[Any] = np.frombuffer(array(code, data), dtype)
             # JSON has no NaN, so a finite sum of squares proves that nothing overflowed.
             if not np.vdot(found, found) < np.inf:
                 return None
@@ -273,7 +275,10 @@ class OpenInferenceJson:
         return tuple(asked.values())
 
 
-_DTYPES: dict[str, np.dtype[Any]] = {"FP32": np.dtype(np.float32), "FP64": np.dtype(np.float64)}
+_DTYPES: dict[str, tuple[str, np.dtype[Any]]] = {
+    "FP32": ("f", np.dtype(np.float32)),
+    "FP64": ("d", np.dtype(np.float64)),
+}
 
 
 def _short_way(signature: Signature) -> TensorSpec | None:

@@ -116,7 +116,7 @@ class GrpcDoor:
             # A HealthCheckRequest is a text, field 1: the name of a service, empty for all of them.
             if data not in (b"", b"\x0a\x00", b"\x0a" + bytes([len(pb.SERVICE)]) + pb.SERVICE.encode()):
                 await context.abort(grpc.StatusCode.NOT_FOUND, f"service: unknown, expected {pb.SERVICE}")
-            return _SERVING if self._engine.ready else _NOT_SERVING
+            return _SERVING if self._doors.ready else _NOT_SERVING
 
         handlers = {"Check": grpc.unary_unary_rpc_method_handler(check)}
         return grpc.method_handlers_generic_handler(_HEALTH, handlers)
@@ -156,7 +156,7 @@ class GrpcDoor:
         return pb.ServerLiveResponse(live=True)
 
     async def _ready(self, _message: Any, _context: Any) -> Any:
-        return pb.ServerReadyResponse(ready=self._engine.ready)
+        return pb.ServerReadyResponse(ready=self._doors.ready)
 
     async def _model_ready(self, message: Any, _context: Any) -> Any:
         served = self._engine.find(message.name, message.version)

@@ -92,7 +92,7 @@ class Information:
         return names[0]
 
     def _ready(self, call: Call, _model: str, _version: str) -> None:
-        ready = self._engine.ready
+        ready = self._doors.ready
         _json(call, {"ready": ready}, 200 if ready else 503)
 
     def _server(self, call: Call, _model: str, _version: str) -> None:

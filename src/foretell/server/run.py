@@ -73,6 +73,15 @@ class Server:
             self.grpc_port = await self._grpc.bind()
         self._check()
 
+    async def load(self, paths: Sequence[Path]) -> None:
+        """Load the models; one that cannot be loaded is told of, and the others live on.
+
+        Raises:
+            ConfigError: A path is not there or holds no model.
+        """
+        await self.engine.start(paths)
+        self._doors.started = True
+
     async def drain(self) -> bool:
         """Answer what is in flight and close. False: some of it did not end in time."""
         self._desk.draining = True
@@ -119,7 +128,7 @@ async def _serve(server: Server, paths: Sequence[Path], told: Callable[[str], No
             loop.add_signal_handler(number, stop.set)
     await server.bind()
     try:
-        starting = asyncio.ensure_future(server.engine.start(paths))
+        starting = asyncio.ensure_future(server.load(paths))
         stopping = asyncio.ensure_future(stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
