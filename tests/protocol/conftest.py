@@ -194,6 +194,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture
+def hold() -> Iterator[Held]:
+    """The model that answers only when it is told to, told not to."""
+    HELD.open.clear()
+    HELD.rows.clear()
+    yield HELD
+    HELD.open.set()
+
+
 @pytest.fixture(scope="session")
 def serve(models: Path) -> Iterator[Callable[..., Running]]:
     """Start servers that are stopped in the end."""

@@ -164,6 +164,7 @@ class Connection(asyncio.Protocol):
         self._taken: Call | None = None
         self._taken_count = 0
         self._last_head = b""
+        self._offered_upgrade = False
 
     # The transport.
 
@@ -181,6 +182,9 @@ class Connection(asyncio.Protocol):
         if self._refusal is not None:
             self._discard(len(data))
             return
+        if self._offered_upgrade:
+            self._read_plain(data)
+            return
         end = data.find(b"\r\n\r\n", 0, _KNOWN_BYTES) + 4
         if self._phase == _IDLE and end > 3:
             known = self.desk.heads.get(data[:end])
@@ -192,6 +196,20 @@ class Connection(asyncio.Protocol):
         self._read(data)
         if began_idle and self._taken_count == 1:
             self._remember(data, end)
+
+    def _read_plain(self, data: bytes) -> None:
+        """Read the body of a request that offered to upgrade, which means nothing here: the parser does not read it."""
+        try:
+            if data and self._received < self._declared:
+                self.on_body(data[: self._declared - self._received])
+            if b"transfer-encoding" in self._headers:
+                raise Refused("upgrade: with a chunked body it is not understood; send none", code="bad_http")
+        except ForetellError as error:
+            self._refuse(error)
+            return
+        if self._received >= self._declared and self._call is not None:
+            self._finish(self._call, keep_alive=False)
+            self._pause()
 
     def _take(self, head: Head, body: bytes) -> None:
         """Hand on a request whose head is byte for byte one that was parsed and let pass before."""
@@ -225,8 +243,8 @@ class Connection(asyncio.Protocol):
     def _read(self, data: bytes) -> None:
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            self._pause()  # the request was taken as one of HTTP/1.1, and its answer closes
+        except httptools.HttpParserUpgrade as upgrade:
+            self._read_plain(data[upgrade.args[0] :])
             return
         except httptools.HttpParserInvalidMethodError:
             self._refuse(Refused("request: unknown method", code="method_not_allowed", status=405))
@@ -337,10 +355,15 @@ class Connection(asyncio.Protocol):
         call = self._call
         if call is None:
             raise self._refused(Refused("request: it has no head", code="bad_http"))
+        if call.headers.get(b"connection") is not None and self._parser.should_upgrade():
+            self._offered_upgrade = True
+        else:
+            self._finish(call, self._parser.should_keep_alive())
+
+    def _finish(self, call: Call, keep_alive: bool) -> None:
         body = self._body
         call.body = body if type(body) is bytes else bytes(body)
-        parser = self._parser
-        call.keep_alive = parser.should_keep_alive() and not (b"connection" in call.headers and parser.should_upgrade())
+        call.keep_alive = keep_alive
         self._call, self._body, self._phase = None, b"", _IDLE
         if self._reserved:
             self._release()

@@ -69,6 +69,8 @@ class Server:
         if settings.grpc_port is not None:
             from foretell.server.grpc import GrpcDoor
 
+            # The library writes to stderr by itself where a port is taken.
+            _listen(settings.host, settings.grpc_port, "--grpc-port").close()
             self._grpc = GrpcDoor(self.engine, settings, self._doors)
             self.grpc_port = await self._grpc.bind()
         self._check()
