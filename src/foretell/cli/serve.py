@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,9 +66,10 @@ def _run(args: argparse.Namespace) -> int:
         from foretell.server.run import Server, run
     except ModuleNotFoundError as error:
         raise ConfigError(f'serve: {error.name} is not installed; pip install "foretell[serve]"') from None
+    from foretell.server.logs import log_to_stderr
     from foretell.server.settings import ServerSettings
 
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="foretell: %(message)s")
+    log_to_stderr()
     settings = ServerSettings(
         host=args.host,
         http_port=None if args.no_http else args.http_port,

@@ -106,7 +106,7 @@ class Call:
         self.label = "other"
         """Route, for metrics and logs."""
         self.response: bytes | None = None
-        self.started_ns = 0
+        self.started_ns = perf_counter_ns()
 
     def reply(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
         """Answer, once. `headers` are whole lines."""
@@ -214,7 +214,6 @@ class Connection(asyncio.Protocol):
     def _take(self, head: Head, body: bytes) -> None:
         """Hand on a request whose head is byte for byte one that was parsed and let pass before."""
         call = Call(self, head.method, head.target, head.headers)
-        call.started_ns = perf_counter_ns()
         call.id = self.desk.new_id()
         call.body = body
         self._calls.append(call)
@@ -316,7 +315,6 @@ class Connection(asyncio.Protocol):
         """Let the request pass, or refuse it before its body is read."""
         headers, parser = self._headers, self._parser
         call = Call(self, parser.get_method(), self._url, headers)
-        call.started_ns = perf_counter_ns()
         given = headers.get(b"x-request-id")
         call.id = given if given and len(given) <= 128 and given.isascii() and _is_plain(given) else self.desk.new_id()
         self._call = call

@@ -6,6 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
+from time import perf_counter_ns
 
 from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
@@ -15,6 +16,7 @@ from foretell.server.doors import Doors
 from foretell.server.guard import Guard
 from foretell.server.inference import Inference
 from foretell.server.information import Information
+from foretell.server.logs import RequestLog
 from foretell.server.routes import match
 from foretell.server.settings import ServerSettings
 
@@ -36,6 +38,7 @@ class HttpDesk:
         self.heads: dict[bytes, Head] = {}
         self.body_bytes = 0
         self._guard = Guard(settings)
+        self._log = RequestLog(settings.log_requests)
         self._metrics = engine.metrics
         self._replies: dict[tuple[str, int], Count] = {}
         inference, information = Inference(engine, doors), Information(engine, settings, doors)
@@ -78,6 +81,9 @@ class HttpDesk:
         if count is None:
             count = self._replies[key] = self._metrics.responses.child("http", call.label, str(status))
         count.value += 1
+        if self._log.is_on:
+            what = f"{call.method.decode('latin-1')} {call.target.decode('latin-1')}"
+            self._log.write("http", call.id.decode("ascii"), what, status, perf_counter_ns() - call.started_ns)
 
     def check(self, now: float) -> None:
         """Look after slow clients."""

@@ -11,6 +11,7 @@ import itertools
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
+from time import perf_counter_ns
 from typing import Any
 
 import grpc
@@ -25,6 +26,7 @@ from foretell.protocol.openinference_proto import OpenInferenceProto, parse
 from foretell.protocol.status import Refused, error_text, status_of
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import Keys
+from foretell.server.logs import RequestLog
 from foretell.server.settings import ServerSettings
 
 __all__ = ["GrpcDoor"]
@@ -47,6 +49,7 @@ class GrpcDoor:
         self._settings = settings
         self._doors = doors
         self._keys = Keys(settings.api_key_file) if settings.api_key_file is not None else None
+        self._log = RequestLog(settings.log_requests)
         self._prefix = f"g{os.urandom(4).hex()}"
         self._ids = itertools.count(1)
         self._server: grpc.aio.Server | None = None
@@ -125,22 +128,27 @@ class GrpcDoor:
         """Return a handler of bytes that turns whatever goes wrong into a status."""
         replies = self._engine.metrics.responses
 
+        def settled(status: str, began_ns: int) -> None:
+            replies.child("grpc", name, status).value += 1
+            if self._log.is_on:
+                self._log.write("grpc", "", name, status, perf_counter_ns() - began_ns)
+
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
+            began_ns = perf_counter_ns()
             try:
                 if name not in ("ServerLive", "ServerReady"):
                     self._admit(context)
                 answer: bytes = (await method(parse(kind, data), context)).SerializeToString()
             except ForetellError as error:
-                status = status_of(error)
-                replies.child("grpc", name, status.grpc).value += 1
+                settled(status_of(error).grpc, began_ns)
                 await _abort(context, error)
                 raise
             except Exception as error:
                 _LOG.exception("grpc %s: failed", name)
-                replies.child("grpc", name, "INTERNAL").value += 1
+                settled("INTERNAL", began_ns)
                 await _abort(context, InternalError(f"{name}: {error}. This is a bug."))
                 raise
-            replies.child("grpc", name, "OK").value += 1
+            settled("OK", began_ns)
             return answer
 
         return handle

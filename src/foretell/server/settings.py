@@ -66,6 +66,14 @@ class ServerSettings:
             raise ConfigError("--tls-cert and --tls-key: one is given without the other")
         if self.tls_client_ca is not None and self.tls_cert is None:
             raise ConfigError("--tls-client-ca: it needs --tls-cert and --tls-key")
+        if not 0 <= self.log_requests <= 1:
+            raise ConfigError(f"--log-requests {self.log_requests:g}: expected a share from 0 to 1")
+        for name in ("max_body_bytes", "max_connections", "drain_s"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"setting {name}: {getattr(self, name)}, expected more than 0")
+        for name, port in (("http", self.http_port), ("grpc", self.grpc_port)):
+            if port is not None and not 0 <= port < 1 << 16:
+                raise ConfigError(f"--{name}-port {port}: expected 0 to 65535")
         if self.http_port is None and self.grpc_port is None:
             raise ConfigError("--no-http and --no-grpc: nothing is left to listen on")
 

@@ -1,0 +1,54 @@
+"""Log lines: one JSON object each, whatever a client sends."""
+
+import json
+import logging
+
+import pytest
+
+from foretell.server.logs import JsonLines, RequestLog
+
+
+@pytest.fixture
+def lines():
+    found = []
+
+    class Keep(logging.Handler):
+        def emit(self, record):
+            found.append(self.format(record))
+
+    handler = Keep()
+    handler.setFormatter(JsonLines())
+    logger = logging.getLogger("foretell.requests")
+    logger.addHandler(handler)
+    before = logger.level
+    logger.setLevel(logging.INFO)
+    yield found
+    logger.setLevel(before)
+    logger.removeHandler(handler)
+
+
+def test_one_line_whatever_is_in_it(lines):
+    RequestLog(1.0).write("http", "id", 'GET /\r\n{"level": "forged"}\u2028\x1b[31m\x85' + "x" * 1000, 200, 1_500_000)
+    (line,) = lines
+    assert len(line.splitlines()) == 1
+    assert line.isascii()
+    told = json.loads(line)
+    assert told["ms"] == 1.5
+    assert len(told["request"]) == 256
+
+
+def test_a_share(lines):
+    for _ in range(2000):
+        RequestLog(0.1).write("grpc", "", "ModelInfer", "OK", 1)
+    assert 100 < len(lines) < 320
+    assert not RequestLog(0.0).is_on
+
+
+def test_a_trace_is_in_the_line():
+    try:
+        raise ValueError("a\nb")
+    except ValueError as error:
+        record = logging.LogRecord("x", logging.ERROR, "f", 1, "request %s", ("7",), (ValueError, error, None))
+    told = json.loads(JsonLines().format(record))
+    assert told["message"] == "request 7"
+    assert told["trace"] == "ValueError: a\nb\n"
