@@ -349,7 +349,7 @@ def test_the_poisonous_row_of_a_request_is_named_and_refused_in_any_company():
 def test_killing_from_outside_does_not_convict_what_runs():
     rig = Rig()
     rig.ask("innocent", 1)
-    for _ in range(2):
+    for _ in range(5):
         rig.loop.run(RESTART_S / 2)
         while not rig.all[-1].in_flight and "innocent" not in rig.results:
             rig.loop.run(0.0001)

@@ -1,7 +1,9 @@
 """The engine over fake instances: what lies on disk, what is loaded, swapped, drained, and who is told what."""
 
 import asyncio
+import dataclasses
 import gc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -394,7 +396,7 @@ def test_an_instance_that_never_comes_back_makes_the_model_not_ready(tmp_path):
 
     async def scenario(engine):
         await engine.start([tmp_path])
-        workers.failures = 3
+        workers.failures = 4
         waiting = asyncio.create_task(value_of(engine, "m"))
         workers.all[0].die()
         with pytest.raises(ModelNotReady, match="told to fail"):
@@ -440,3 +442,15 @@ def test_a_start_that_takes_too_long_is_given_up(tmp_path):
         assert "not ready after 0.02 s" in engine.find("m").reason
 
     play(scenario, tmp_path, workers, load_s=0.02)
+
+
+def test_the_docs_have_every_setting_and_its_default():
+    text = (Path(__file__).parents[2] / "docs" / "engine.md").read_text()
+    rows = dict(line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `"))
+    documented = {name.strip().strip("`"): default.strip() for name, default in rows.items()}
+    units = {"MiB": 1 << 20}
+    for field in dataclasses.fields(Limits):
+        assert field.name in documented, field.name
+        if field.default is not None:
+            number, _, unit = documented[field.name].replace(",", "").partition(" ")
+            assert float(number) * units.get(unit, 1) == field.default, field.name

@@ -28,6 +28,7 @@ from foretell.engine.queue import Done, Queue, Ticket
 from foretell.engine.recovery import Recovery
 from foretell.engine.seats import Job, Seat, Seats
 from foretell.engine.settling import Settling
+from foretell.engine.suspects import deaths_needed
 from foretell.engine.watch import Watch
 from foretell.errors import ForetellError, InvalidOutput
 from foretell.request import InferRequest, InferResponse
@@ -247,8 +248,7 @@ class Batcher:
             return
         self._ledger.restarted(why)
         self.on_loss(instance, reason)
-        # A SIGKILL comes from outside or for memory, and a busy machine looks like a hang: neither accuses for sure.
-        self._recovery.died(seat, is_sure=why == "died" and "SIGKILL" not in reason, now=self._now())
+        self._recovery.died(seat, deaths_needed(why, reason), self._now())
         self._dispatch.flush()
 
     def close(self, error: ForetellError) -> None:

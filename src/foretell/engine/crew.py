@@ -12,7 +12,8 @@ from foretell.errors import ForetellError, InternalError, LoadError
 
 __all__ = ["Crew"]
 
-_WORTH_TELLING = 3
+_WORTH_TELLING = 5
+"""Deaths in a row after which what waits is refused: fewer may be somebody killing workers, and the next one lives."""
 
 
 class Crew:

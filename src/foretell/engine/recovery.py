@@ -55,12 +55,12 @@ class Recovery:
         self._groups.clear()
         return waiting
 
-    def died(self, seat: Seat, *, is_sure: bool, now: float) -> None:
+    def died(self, seat: Seat, needed: int, now: float) -> None:
         """Decide about everything an instance had in flight when it died; the first batch is accused.
 
         Args:
             seat: Of the instance, taken out already.
-            is_sure: Whether it died by itself beyond doubt.
+            needed: Deaths that convict a request.
             now: The instant.
         """
         again: list[Group] = []
@@ -69,12 +69,17 @@ class Recovery:
             waiting = job.waiting()
             if job is not seat.jobs[0]:
                 again += [Group(waiting, exclusive=False)] if waiting else []
-            elif job.group is not None and job.group.row is not None:
-                self._convict(job.tickets[0], job.group.row, now)
-            else:
+                continue
+            for ticket in waiting:
+                ticket.deaths += 1
+            if job.group is not None and job.group.row is not None:
                 for ticket in waiting:
-                    ticket.deaths += 1
-                again, convicted = after_death(waiting, job.group, is_sure)
+                    if ticket.deaths <= needed:
+                        again.append(job.group)  # In doubt the row runs once more.
+                    else:
+                        self._convict(ticket, job.group.row, now)
+            else:
+                again, convicted = after_death(waiting, job.group, needed)
         self._groups.extendleft(reversed(again))
         for ticket in convicted:
             self._suspect(ticket, now)

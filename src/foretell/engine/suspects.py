@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from foretell.engine.queue import Ticket
 from foretell.errors import Quarantined
 
-__all__ = ["Group", "Quarantine", "after_death", "after_error", "fingerprint"]
+__all__ = ["Group", "Quarantine", "after_death", "after_error", "deaths_needed", "fingerprint"]
 
 _KEPT = 4096
 _ROWS_CHECKED = 1024
@@ -37,19 +37,32 @@ class Group:
     """The one row of its only ticket that is run, to find out which row kills."""
 
 
-def after_death(tickets: list[Ticket], group: Group | None, is_sure: bool) -> tuple[list[Group], list[Ticket]]:
+def deaths_needed(why: str, reason: str) -> int:
+    """Return how many deaths convict a request, by how the last one came about.
+
+    Args:
+        why: `died` or `hung`.
+        reason: Why it died. A SIGKILL comes from outside, and some operator may be at it again and again; what an
+            instance does to itself cannot be a coincidence twice. A busy machine may look like a hang.
+    """
+    if why == "hung":
+        return 3
+    return 6 if "SIGKILL" in reason else 2
+
+
+def after_death(tickets: list[Ticket], group: Group | None, needed: int) -> tuple[list[Group], list[Ticket]]:
     """Decide about the batch that an instance ran when it died.
 
     Args:
         tickets: Those of the batch that somebody still waits for; their `deaths` count this one already.
         group: The group they ran as, or None for an ordinary batch.
-        is_sure: Whether it died by itself beyond doubt; else once more is needed.
+        needed: Deaths that convict a request, the last of them alone; see `deaths_needed`.
 
     Returns:
         Groups to run next, and tickets that are convicted.
     """
     if len(tickets) == 1 and group is not None and group.exclusive:
-        if tickets[0].deaths >= (2 if is_sure else 3):
+        if tickets[0].deaths >= needed:
             return [], tickets
         return [Group(tickets)], []
     if group is None or not group.exclusive:
