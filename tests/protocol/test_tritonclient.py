@@ -184,3 +184,32 @@ def test_asynchronous_clients(server):
 
     for result in asyncio.run(both()):
         np.testing.assert_array_equal(result.as_numpy("twice"), X * 2)
+
+
+def test_columns_as_tensors(client):
+    """A model whose tensor has codes in it takes its fields one by one, and says so."""
+    made, module = client
+    told = made.get_model_metadata("house", **({"as_json": True} if module is over_grpc else {}))
+    assert [(i["name"], i["datatype"]) for i in told["inputs"]] == [
+        ("area", "FP64"),
+        ("town", "BYTES"),
+        ("age", "FP64"),
+    ]
+    area = np.array([[100.5], [np.nan], [-7]])
+    town = np.array([["Rom"], ["Bern"], ["Rom"]], object)
+    for age, kind in ((np.array([3, 4.5, 0]), "FP64"), (np.array([3, 4, 0], np.int32), "INT32")):
+        given = [
+            tensor(module, "town", town, "BYTES"),
+            tensor(module, "area", area, "FP64"),
+            tensor(module, "age", age, kind),
+        ]
+        found = made.infer("house", given).as_numpy("price")
+        np.testing.assert_allclose(found, [1100.5 + age[0] / 10, age[1] / 10, 993.0])
+    oslo = tensor(module, "town", np.array([["Oslo"]], object), "BYTES")
+    one = [tensor(module, n, np.array([[1.0]]), "FP64") for n in ("area", "age")]
+    with pytest.raises(InferenceServerException, match='column "town", row 0: got "Oslo"'):
+        made.infer("house", [oslo, *one])
+    with pytest.raises(InferenceServerException, match='"age"'):
+        made.infer("house", given[:2])
+    codes = tensor(module, "input", np.array([[100.5, 1, 3]]), "FP64")
+    assert made.infer("house", [codes]).as_numpy("price")[0] == pytest.approx(1100.8)

@@ -12,6 +12,7 @@ from foretell.engine.instance import Hello
 from foretell.engine.lifecycle import State
 from foretell.engine.served import Served
 from foretell.engine.statistics import Duration
+from foretell.protocol.columns import described_inputs
 from foretell.signature import TensorSpec
 
 __all__ = [
@@ -46,7 +47,7 @@ def model_metadata(name: str, versions: list[str], hello: Hello) -> dict[str, An
         "name": name,
         "versions": versions,
         "platform": f"{PLATFORM}_{hello.about.get('format', 'model')}",
-        "inputs": [_tensor(spec) for spec in hello.signature.inputs],
+        "inputs": [_tensor(spec) for spec in described_inputs(hello.signature)],
         "outputs": [_tensor(spec) for spec in hello.signature.outputs],
         "properties": {"task": hello.task.name},
     }
@@ -59,7 +60,7 @@ def config_of(name: str, hello: Hello, max_batch_size: int) -> dict[str, Any]:
         "platform": f"{PLATFORM}_{hello.about.get('format', 'model')}",
         "backend": PLATFORM,
         "max_batch_size": max_batch_size,
-        "input": [_config_tensor(spec) for spec in hello.signature.inputs],
+        "input": [_config_tensor(spec) for spec in described_inputs(hello.signature)],
         "output": [_config_tensor(spec) for spec in hello.signature.outputs],
         "dynamic_batching": {},
     }

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from foretell.dtypes import dtype_of
 from foretell.protocol.classification import classify
+from foretell.protocol.columns import Columns
 from foretell.protocol.parameters import (
     classes_of,
     index_of,
@@ -66,14 +67,19 @@ class Asked:
 class OpenInferenceJson:
     """Bodies of one version of a model."""
 
-    def __init__(self, model: str, signature: Signature, labels: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, model: str, signature: Signature, labels: tuple[str, ...] = (), columns: Columns | None = None
+    ) -> None:
         """Compile the short way.
 
         Args:
             model: Name that requests go by.
             signature: Of the version.
             labels: Names of the classes, for the classification extension.
+            columns: Its fields as tensors, where it has fields.
         """
+        self._columns = columns
+        self._most_inputs = max(_LIST_LIMIT, len(signature.fields))
         self._model = model
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._outputs = signature.outputs
@@ -224,14 +230,18 @@ class OpenInferenceJson:
     def _read_inputs(self, given: Any, blobs: memoryview) -> tuple[dict[str, NDArray[Any]], int]:
         found: dict[str, NDArray[Any]] = {}
         at = 0
-        for tensor in _list(given, "inputs"):
-            spec = self._spec_of(tensor, found)
+        columns = self._columns
+        tensors = _list(given, "inputs", self._most_inputs)
+        if columns is not None and not columns.are_meant([t.get("name") for t in tensors if type(t) is dict]):
+            columns = None
+        for tensor in tensors:
+            spec = self._spec_of(tensor, found, columns)
             check_datatype(tensor.get("datatype"), spec)
             shape = tensor.get("shape")
             count = check_shape(shape, spec)
             size = _parameters(tensor, f'input "{spec.name}"').get("binary_data_size")
             if size is None:
-                found[spec.name] = from_values(tensor.get("data"), shape, count, spec)
+                found[spec.name] = from_values(tensor.get("data"), shape, count, spec, nullable=columns is not None)
                 continue
             if type(size) is not int or not 0 <= size <= len(blobs) - at or "data" in tensor:
                 raise Refused(
@@ -243,12 +253,14 @@ class OpenInferenceJson:
             at += size
         if at != len(blobs):
             raise Refused(f"body: {len(blobs) - at} bytes follow the last tensor", code="bad_binary_section")
-        return found, same_rows(found, self._inputs)
+        return columns.tensors(found) if columns is not None else (found, same_rows(found, self._inputs))
 
-    def _spec_of(self, tensor: Any, found: dict[str, NDArray[Any]]) -> TensorSpec:
+    def _spec_of(self, tensor: Any, found: dict[str, NDArray[Any]], columns: Columns | None) -> TensorSpec:
         _only(tensor, _TENSOR_KEYS, "input")
         name = tensor.get("name")
         spec = self._inputs.get(name) if type(name) is str else None
+        if columns is not None:
+            spec = columns.spec_of(name, tensor.get("datatype"), tensor.get("shape"))
         if spec is None:
             raise unknown_input(name, self._inputs)
         if name in found:
@@ -346,7 +358,7 @@ def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
     return found
 
 
-def _list(given: Any, key: str) -> list[Any]:
-    if type(given) is not list or not 1 <= len(given) <= _LIST_LIMIT:
-        raise Refused(f'"{key}": expected a list of 1 to {_LIST_LIMIT} objects')
+def _list(given: Any, key: str, most: int = _LIST_LIMIT) -> list[Any]:
+    if type(given) is not list or not 1 <= len(given) <= most:
+        raise Refused(f'"{key}": expected a list of 1 to {most} objects')
     return given

@@ -16,6 +16,7 @@ from foretell.dtypes import dtype_of
 from foretell.errors import InvalidInput
 from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.classification import classify
+from foretell.protocol.columns import Columns
 from foretell.protocol.parameters import classes_of, index_of, priority_of, same_rows, sooner, unknown_input
 from foretell.protocol.status import Refused
 from foretell.protocol.tensors import check_datatype, check_shape, from_raw, join_bytes, to_raw
@@ -67,7 +68,11 @@ def parse(kind: Any, data: bytes) -> Any:
 class OpenInferenceProto:
     """Messages of one version of a model."""
 
-    def __init__(self, model: str, signature: Signature, labels: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, model: str, signature: Signature, labels: tuple[str, ...] = (), columns: Columns | None = None
+    ) -> None:
+        self._columns = columns
+        self._most_inputs = max(_MOST, len(signature.fields))
         self._model = model
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._outputs = signature.outputs
@@ -93,14 +98,14 @@ class OpenInferenceProto:
         if len(message.id) > 256:
             raise Refused('"id": expected a text of at most 256 characters', code="bad_id")
         parameters = _parameters(message.parameters)
-        inputs = self._read_inputs(message)
+        inputs, rows = self._read_inputs(message)
         timeout_s = sooner(timeout_s, parameters)
         request = InferRequest(
             model=self._model,
             version=message.model_version,
             id=message.id or request_id,
             inputs=inputs,
-            rows=same_rows(inputs, self._inputs),
+            rows=rows,
             deadline=None if timeout_s is None else now + timeout_s,
             priority=priority_of(parameters),
             parameters=parameters,
@@ -127,20 +132,23 @@ class OpenInferenceProto:
             message.parameters["triton_final_response"].bool_param = True
         return message
 
-    def _read_inputs(self, message: Any) -> dict[str, NDArray[Any]]:
+    def _read_inputs(self, message: Any) -> tuple[dict[str, NDArray[Any]], int]:
         raw, given = message.raw_input_contents, message.inputs
-        if not 1 <= len(given) <= _MOST or len(message.outputs) > _MOST:
-            raise Refused(f"message: expected 1 to {_MOST} inputs and at most {_MOST} outputs")
+        if not 1 <= len(given) <= self._most_inputs or len(message.outputs) > _MOST:
+            raise Refused(f"message: expected 1 to {self._most_inputs} inputs and at most {_MOST} outputs")
         if raw and len(raw) != len(given):
             raise Refused(
                 f"raw_input_contents: {len(raw)} of them for {len(given)} inputs; send one for each, or none",
                 code="bad_binary_section",
             )
         found: dict[str, NDArray[Any]] = {}
+        columns = self._columns
+        if columns is not None and not columns.are_meant([tensor.name for tensor in given]):
+            columns = None
         for at, tensor in enumerate(given):
-            spec = self._spec_of(tensor, found)
-            check_datatype(tensor.datatype, spec)
             shape = list(tensor.shape)
+            spec = self._spec_of(tensor, found, columns, shape)
+            check_datatype(tensor.datatype, spec)
             count = check_shape(shape, spec)
             if not raw:
                 found[spec.name] = _from_contents(tensor.contents, shape, count, spec)
@@ -148,10 +156,14 @@ class OpenInferenceProto:
                 raise Refused(f'input "{spec.name}": both contents and raw_input_contents; send one of them')
             else:
                 found[spec.name] = from_raw(raw[at], shape, count, spec)
-        return found
+        return columns.tensors(found) if columns is not None else (found, same_rows(found, self._inputs))
 
-    def _spec_of(self, tensor: Any, found: dict[str, NDArray[Any]]) -> TensorSpec:
+    def _spec_of(
+        self, tensor: Any, found: dict[str, NDArray[Any]], columns: Columns | None, shape: list[int]
+    ) -> TensorSpec:
         spec = self._inputs.get(tensor.name)
+        if columns is not None:
+            spec = columns.spec_of(tensor.name, tensor.datatype, shape)
         if spec is None:
             raise unknown_input(tensor.name, self._inputs)
         if tensor.name in found:

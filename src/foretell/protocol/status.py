@@ -71,10 +71,14 @@ class Refused(MalformedRequest):
 
     Attributes:
         status: Of HTTP.
+        allow: The methods that are allowed there, where the status is 405.
     """
 
-    def __init__(self, message: str, *, code: str = "malformed_request", status: int = 400) -> None:
+    def __init__(
+        self, message: str, *, code: str = "malformed_request", status: int = 400, allow: tuple[str, ...] = ()
+    ) -> None:
         super().__init__(message)
+        self.allow = allow
         self.code = code
         self.status = status
 

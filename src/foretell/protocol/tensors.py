@@ -28,6 +28,7 @@ _TYPES: dict[str, frozenset[type]] = {
     "b": frozenset((bool,)),
     "O": frozenset((str,)),
 }
+_NULLABLE_TEXTS = frozenset((str, type(None)))
 _EXPECTED = {"f": "numbers, or null for NaN", "i": "integers", "u": "integers", "b": "true or false", "O": "texts"}
 
 
@@ -70,8 +71,10 @@ def check_shape(shape: Any, spec: TensorSpec) -> int:
     return count
 
 
-def from_values(data: Any, shape: list[int], count: int, spec: TensorSpec) -> NDArray[Any]:
+def from_values(data: Any, shape: list[int], count: int, spec: TensorSpec, *, nullable: bool = False) -> NDArray[Any]:
     """Return an array of JSON values, flat in row-major order or nested as the shape.
+
+    A null is NaN in an array of floats; where `nullable`, it is None in one of texts.
 
     Raises:
         InvalidInput: Their number, nesting or types do not fit, or one is out of the range of the datatype.
@@ -83,9 +86,9 @@ def from_values(data: Any, shape: list[int], count: int, spec: TensorSpec) -> ND
     if len(data) != count:
         raise _mismatch(spec, f"data has {len(data)} values, its shape ({', '.join(map(str, shape))}) {count}")
     dtype = dtype_of(spec.datatype)
-    types = set(map(type, data))
-    if not types <= _TYPES[dtype.kind]:
-        at = next(i for i, v in enumerate(data) if type(v) not in _TYPES[dtype.kind])
+    types = _NULLABLE_TEXTS if nullable and dtype.kind == "O" else _TYPES[dtype.kind]
+    if not types.issuperset(map(type, data)):
+        at = next(i for i, v in enumerate(data) if type(v) not in types)
         strange = str(data[at])[:40]
         raise InvalidInput(
             f'input "{spec.name}", value {at}: got {strange}, expected {_EXPECTED[dtype.kind]}',

@@ -135,6 +135,8 @@ class Call:
             headers = b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
         elif isinstance(error, Refused) and error.status == 401:
             headers = b'www-authenticate: Bearer realm="foretell"\r\n'
+        elif isinstance(error, Refused) and error.allow:
+            headers = b"allow: %b\r\n" % ", ".join(error.allow).encode()
         self.reply(status_of(error).http, error_body(error, self.id.decode("ascii")), headers=headers)
 
 
@@ -246,7 +248,9 @@ class Connection(asyncio.Protocol):
             self._read_plain(data[upgrade.args[0] :])
             return
         except httptools.HttpParserInvalidMethodError:
-            self._refuse(Refused("request: unknown method", code="method_not_allowed", status=405))
+            self._refuse(
+                Refused("request: unknown method", code="method_not_allowed", status=405, allow=("GET", "HEAD", "POST"))
+            )
             return
         except httptools.HttpParserError as error:
             self._refuse(self._refusal or Refused(f"request: not HTTP: {_cause(error)}", code="bad_http"))

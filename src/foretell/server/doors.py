@@ -12,6 +12,7 @@ from foretell.engine.instance import Hello
 from foretell.engine.served import Served
 from foretell.metrics import Histogram
 from foretell.model.data.table import TablePreparation, TensorPreparation
+from foretell.protocol.columns import Columns
 from foretell.protocol.openinference_json import OpenInferenceJson
 from foretell.request import InferResponse, Timing
 
@@ -59,13 +60,14 @@ class Door:
         self.signature = signature
         self.task = self.hello.task
         labels = tuple(str(c) for c in self.task.classes)
-        self.json = OpenInferenceJson(served.name, signature, labels)
         self.proto: OpenInferenceProto | None = None
         """Made by the gRPC door, whose library a server without it does not load."""
         self.labels = labels
         self.preparation: TablePreparation | TensorPreparation = (
             TablePreparation(signature) if signature.fields else TensorPreparation(signature)
         )
+        self.columns = Columns(signature, self.preparation.prepare) if signature.fields else None
+        self.json = OpenInferenceJson(served.name, signature, labels, self.columns)
         stages, of = engine.metrics.stage_seconds, (served.name, served.version)
         self.prepared = Stage(stages.child(*of, "prepare"))
         self.answered = Stage(stages.child(*of, "answer"))

@@ -271,7 +271,7 @@ class GrpcDoor:
 
 def _proto_of(door: Door) -> OpenInferenceProto:
     if door.proto is None:
-        door.proto = OpenInferenceProto(door.served.name, door.signature, door.labels)
+        door.proto = OpenInferenceProto(door.served.name, door.signature, door.labels, door.columns)
     return door.proto
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from foretell.engine.instance import Hello
 from foretell.model.draw import plain_row
+from foretell.protocol.columns import described_inputs
 from foretell.server.routes import ROUTES, Route
 from foretell.signature import Field, Signature, TensorSpec
 
@@ -167,13 +168,13 @@ def _predictions_schema(hello: Hello) -> dict[str, Any]:
 
 def _infer_schema(signature: Signature) -> dict[str, Any]:
     free = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
-    names = [{"const": spec.name} for spec in signature.inputs]
+    described = described_inputs(signature)
     tensor = {
         "type": "object",
         "required": ["name", "datatype", "shape", "data"],
         "properties": {
-            "name": {"anyOf": names},
-            "datatype": {"enum": sorted({spec.datatype for spec in signature.inputs})},
+            "name": {"enum": [spec.name for spec in described]},
+            "datatype": {"enum": sorted({spec.datatype for spec in described})},
             "shape": {"type": "array", "items": {"type": "integer", "minimum": 0}, "maxItems": 16},
             "parameters": free,
             "data": {"type": "array"},
@@ -188,8 +189,8 @@ def _infer_schema(signature: Signature) -> dict[str, Any]:
         "properties": {
             "id": {"type": "string", "maxLength": 256},
             "parameters": free,
-            "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": 64},
-            "outputs": {"type": "array", "items": output, "maxItems": 64},
+            "inputs": {"type": "array", "items": tensor, "minItems": 1, "maxItems": max(64, len(described))},
+            "outputs": {"type": "array", "items": output, "maxItems": 64, "uniqueItems": True},
         },
         "additionalProperties": False,
     }
@@ -220,8 +221,13 @@ def _answer_schema(signature: Signature) -> dict[str, Any]:
 
 def _infer_example(signature: Signature) -> dict[str, Any]:
     inputs = []
-    for spec in signature.inputs:
+    row = example_instances(signature)[0] if signature.fields else {}
+    for spec in described_inputs(signature):
         shape = [1, *_row_shape(spec)]
+        if spec.name in row and not any(spec.name == s.name for s in signature.inputs):
+            value = str(row[spec.name]) if spec.datatype == "BYTES" else row[spec.name]
+            inputs.append({"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": [value]})
+            continue
         count = 1
         for size in shape:
             count *= size

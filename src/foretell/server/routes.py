@@ -94,8 +94,9 @@ def match(method: bytes, target: bytes) -> Match:
         names = [_name(name) for name in found.groups()]
         return Match(route.label, *[*names, "", ""][:2])
     if allowed:
-        expected = " or ".join(sorted(allowed))
-        raise Refused(f"method: expected {expected} here", code="method_not_allowed", status=405)
+        methods = sorted(allowed | {"HEAD"} if "GET" in allowed else allowed)
+        expected = " or ".join(methods)
+        raise Refused(f"method: expected {expected} here", code="method_not_allowed", status=405, allow=tuple(methods))
     raise Refused("path: nothing is here; GET / lists what is", code="not_found", status=404)
 
 
