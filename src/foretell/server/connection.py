@@ -18,12 +18,18 @@ import httptools
 
 from foretell.errors import ForetellError, RequestTooLarge, Unavailable
 from foretell.protocol.status import Refused, error_body, status_of
+from foretell.request import Timing
 from foretell.server.settings import ServerSettings
 
-__all__ = ["JSON", "Call", "Connection", "Desk", "Head"]
+__all__ = ["JSON", "Call", "Connection", "Desk", "Head", "is_plain", "timing_header"]
 
 JSON = b"application/json"
 _STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+_TIMING = b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n"
+_TIMED = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+    b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n\r\n%b"
+)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WANTED = frozenset(
     (
@@ -34,11 +40,14 @@ _WANTED = frozenset(
 )  # fmt: skip
 _ONCE = frozenset((b"host", b"authorization", b"content-type", b"origin", b"inference-header-content-length"))
 _IDLE, _HEAD, _BODY = 0, 1, 2
+_FRESH = -1.0
+"""Instead of an instant: since the last check. Clocks cost what they cost."""
 _PIPELINED = 32
 """From so many unanswered requests on, nothing more is read from a connection."""
 _GRACE_S = 5.0
 _KNOWN_BYTES = 2048
 _HEADS = 1024
+_SPECIAL = frozenset((b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-priority"))
 _OWN = frozenset((b"connection", b"expect", b"transfer-encoding", b"x-request-id"))
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
@@ -50,6 +59,7 @@ class Head(NamedTuple):
     method: bytes
     target: bytes
     headers: dict[bytes, bytes]
+    plain: bool
     body_bytes: int
 
 
@@ -89,8 +99,8 @@ class Call:
     """One request on its way to its answer."""
 
     __slots__ = (
-        "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "response", "started_ns",
-        "target",
+        "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "plain", "response",
+        "started_ns", "target",
     )  # fmt: skip
 
     def __init__(self, connection: Connection, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> None:
@@ -101,6 +111,8 @@ class Call:
         self.body: bytes = b""
         self.id = b""
         self.keep_alive = True
+        self.plain = False
+        """Its body is JSON, and no header says anything else about it."""
         self.cancel: Callable[[], Any] | None = None
         """Called if the client goes away before the answer."""
         self.label = "other"
@@ -126,6 +138,18 @@ class Call:
         self.response = head if self.method == b"HEAD" else head + body
         self.cancel = None
         connection.desk.replied(self, status, len(body))
+        connection.send_ready(self)
+
+    def reply_timed(self, body: bytes, timing: Timing) -> None:
+        """Answer with JSON, and with where the time went."""
+        connection = self.connection
+        if not self.keep_alive or connection.is_old or connection.desk.draining:
+            self.reply(200, body, JSON, timing_header(timing))
+            return
+        queue_ms, run_ms, total_ms = timing.queue_ns * 1e-6, timing.run_ns * 1e-6, timing.total_ns * 1e-6
+        self.response = _TIMED % (len(body), self.id, queue_ms, run_ms, total_ms, body)
+        self.cancel = None
+        connection.desk.replied(self, 200, len(body))
         connection.send_ready(self)
 
     def fail(self, error: ForetellError) -> None:
@@ -190,7 +214,9 @@ class Connection(asyncio.Protocol):
         end = data.find(b"\r\n\r\n", 0, _KNOWN_BYTES) + 4
         if self._phase == _IDLE and end > 3:
             known = self.desk.heads.get(data[:end])
-            if known is not None and known.body_bytes == len(data) - end and self._is_open:
+            # After a request that closes, nothing more is taken.
+            is_open = not self._calls or self._calls[-1].keep_alive
+            if known is not None and known.body_bytes == len(data) - end and is_open:
                 self._take(known, data[end:])
                 return
         # Only a chunk that is one whole request, from its first byte to its last, shows where its head is.
@@ -216,6 +242,7 @@ class Connection(asyncio.Protocol):
     def _take(self, head: Head, body: bytes) -> None:
         """Hand on a request whose head is byte for byte one that was parsed and let pass before."""
         call = Call(self, head.method, head.target, head.headers)
+        call.plain = head.plain
         call.id = self.desk.new_id()
         call.body = body
         self._calls.append(call)
@@ -235,11 +262,7 @@ class Connection(asyncio.Protocol):
             heads = self.desk.heads
             if len(heads) >= _HEADS:
                 heads.clear()
-            heads[head] = Head(call.method, call.target, call.headers, len(call.body))
-
-    @property
-    def _is_open(self) -> bool:
-        return not self._calls or self._calls[-1].keep_alive
+            heads[head] = Head(call.method, call.target, call.headers, is_plain(call.headers), len(call.body))
 
     def _read(self, data: bytes) -> None:
         try:
@@ -391,7 +414,7 @@ class Connection(asyncio.Protocol):
             if not done.keep_alive:
                 self._hang_up()
                 return
-        self._since = self._loop.time()
+        self._since = _FRESH
         if self._refusal is not None and not calls:
             self._say_refusal()
         elif self._paused and not self._stalled_since and len(calls) < _PIPELINED:
@@ -399,6 +422,8 @@ class Connection(asyncio.Protocol):
 
     def check(self, now: float) -> None:
         """Cut off a client that is too slow; called every second or so."""
+        if self._since == _FRESH:
+            self._since = now
         settings, waited = self._settings, now - self._since
         if self._stalled_since and now - self._stalled_since > settings.write_s:
             self.transport.abort()
@@ -501,6 +526,16 @@ class Connection(asyncio.Protocol):
         if self._paused and self._refusal is None and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
+
+
+def timing_header(timing: Timing) -> bytes:
+    """Return where the milliseconds went, as browsers and proxies show it."""
+    return _TIMING % (timing.queue_ns * 1e-6, timing.run_ns * 1e-6, timing.total_ns * 1e-6)
+
+
+def is_plain(headers: dict[bytes, bytes]) -> bool:
+    """Whether a body is JSON, and no header says anything else about it."""
+    return headers.get(b"content-type", JSON) == JSON and not headers.keys() & _SPECIAL
 
 
 def _headers_too_large() -> Refused:

@@ -40,7 +40,7 @@ class HttpDesk:
         self._guard = Guard(settings)
         self._log = RequestLog(settings.log_requests)
         self._metrics = engine.metrics
-        self._replies: dict[tuple[str, int], Count] = {}
+        self._done: dict[str, Count] = {}
         inference, information = Inference(engine, doors), Information(engine, settings, doors)
         self._handlers: dict[str, Handler] = {
             "infer": inference.infer,
@@ -76,10 +76,11 @@ class HttpDesk:
 
     def replied(self, call: Call, status: int, sent_bytes: int) -> None:
         """Count a reply."""
-        key = (call.label, status)
-        count = self._replies.get(key)
+        count = self._done.get(call.label) if status == 200 else None
         if count is None:
-            count = self._replies[key] = self._metrics.responses.child("http", call.label, str(status))
+            count = self._metrics.responses.child("http", call.label, str(status))
+            if status == 200:
+                self._done[call.label] = count
         count.value += 1
         if self._log.is_on:
             what = f"{call.method.decode('latin-1')} {call.target.decode('latin-1')}"

@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from time import perf_counter_ns
+from types import MappingProxyType
 from typing import Any
 
 from foretell.engine.engine import Engine
@@ -23,8 +24,8 @@ from foretell.model.data.table import Prepared
 from foretell.protocol.openinference_json import Asked
 from foretell.protocol.predict_rows import decode_rows, encode_predictions
 from foretell.protocol.status import Refused
-from foretell.request import BULK, INTERACTIVE, InferRequest, InferResponse, Timing
-from foretell.server.connection import JSON, Call
+from foretell.request import BULK, INTERACTIVE, InferRequest, InferResponse
+from foretell.server.connection import JSON, Call, timing_header
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import media_type
 from foretell.server.tables import read_table
@@ -39,6 +40,7 @@ _BODY_BYTES = 1 << 18
 _ROWS = 4096
 """Answers of more rows are written in a thread."""
 _LONGEST_MS = 86_400_000.0
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Inference:
@@ -52,6 +54,16 @@ class Inference:
     def infer(self, call: Call, model: str, version: str) -> None:
         """Answer a call of the Open Inference Protocol."""
         door = self._doors.of(model, version)
+        if call.plain:
+            plain = door.json.decode_plain(call.body)
+            if plain is not None:
+                name, found = plain
+                request = InferRequest(
+                    model, version, call.id.decode("ascii"), {name: found}, len(found), None, None, INTERACTIVE,
+                    _NOTHING, found.nbytes,
+                )  # fmt: skip
+                self._start(call, door, request, TensorsReply(call, door, None))
+                return
         headers = call.headers
         given = headers.get(b"inference-header-content-length")
         if given is None and media_type(headers.get(b"content-type", JSON)) == _BINARY:
@@ -59,20 +71,18 @@ class Inference:
         request, asked = door.json.decode(
             call.body,
             None if given is None else _header_number(given, "inference-header-content-length"),
-            version=door.served.version if version else "",
+            version=version,
             request_id=call.id.decode("ascii"),
             now=self._clock.now(),
             timeout_s=_timeout_s(headers),
         )
         _set_priority(request, headers)
-        self._start(call, door, request, partial(self._encode_tensors, call, door, asked))
+        self._start(call, door, request, TensorsReply(call, door, asked))
 
     def predict(self, call: Call, model: str, version: str) -> None:
         """Answer a call with rows."""
         door = self._doors.of(model, version)
-        kind = call.headers.get(b"content-type", JSON)
-        if kind != JSON:
-            kind = media_type(kind)
+        kind = JSON if call.plain else media_type(call.headers.get(b"content-type", JSON))
         if kind in _TABLES:
             self._in_thread(call, door, version, partial(read_table, call.body, kind, door))
         elif kind == _BINARY:
@@ -85,66 +95,28 @@ class Inference:
 
     def _start_rows(self, call: Call, door: Door, version: str, prepared: Prepared) -> None:
         headers = call.headers
-        timeout_s = _timeout_s(headers)
+        timeout_s = None if call.plain else _timeout_s(headers)
         request = InferRequest(
-            door.served.name,
-            version,
-            call.id.decode("ascii"),
-            prepared.inputs,
-            prepared.rows,
-            None,
-            None if timeout_s is None else self._clock.now() + timeout_s,
-        )
+            door.served.name, version, call.id.decode("ascii"), prepared.inputs, prepared.rows, None,
+            None if timeout_s is None else self._clock.now() + timeout_s, INTERACTIVE, _NOTHING,
+        )  # fmt: skip
         _set_priority(request, headers)
-        self._start(call, door, request, partial(self._encode_rows, call, door))
+        self._start(call, door, request, RowsReply(call, door, self._later))
 
-    def _start(self, call: Call, door: Door, request: InferRequest, encode: Callable[[InferResponse], None]) -> None:
+    def _start(self, call: Call, door: Door, request: InferRequest, reply: Reply) -> None:
         door.prepared.add(perf_counter_ns() - call.started_ns)
         if request.rows == 0:
-            encode(door.nothing(request.id))
+            reply(door.nothing(request.id))
             return
-        ticket = door.served.infer(request, partial(self._settle, call, encode))
+        ticket = door.served.infer(request, reply)
         if ticket is not None and call.response is None:
             call.cancel = ticket.cancel
-
-    def _settle(
-        self, call: Call, encode: Callable[[InferResponse], None], result: InferResponse | ForetellError
-    ) -> None:
-        """Take the engine's answer; raise nothing into it."""
-        try:
-            if isinstance(result, InferResponse):
-                encode(result)
-            else:
-                call.fail(result)
-        except ForetellError as error:
-            call.fail(error)
-        except Exception:  # noqa: BLE001 - whatever it is, the server lives on
-            _LOG.exception("request %s: its answer could not be written", call.id.decode("ascii"))
-            call.fail(InternalError("the answer could not be written. This is a bug."))
-
-    def _encode_tensors(self, call: Call, door: Door, asked: Asked | None, response: InferResponse) -> None:
-        began = perf_counter_ns()
-        body, json_bytes = door.json.encode(response, asked)
-        timing = _timing(response.timing)
-        if json_bytes is None:
-            call.reply(200, body, JSON, timing)
-        else:
-            call.reply(200, body, _BINARY, timing + b"inference-header-content-length: %d\r\n" % json_bytes)
-        door.answered.add(perf_counter_ns() - began)
-
-    def _encode_rows(self, call: Call, door: Door, response: InferResponse) -> None:
-        began = perf_counter_ns()
-        encode = partial(encode_predictions, door.task, response.outputs)
-        if len(response.outputs[0]) > _ROWS:
-            self._later(call, encode, lambda body: call.reply(200, body, JSON, _timing(response.timing)))
-            return
-        call.reply(200, encode(), JSON, _timing(response.timing))
-        door.answered.add(perf_counter_ns() - began)
 
     def _in_thread(self, call: Call, door: Door, version: str, prepare: Callable[[], Prepared]) -> None:
         self._later(call, prepare, lambda prepared: self._start_rows(call, door, version, prepared))
 
-    def _later(self, call: Call, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
+    @staticmethod
+    def _later(call: Call, work: Callable[[], Any], then: Callable[[Any], None]) -> None:
         """Do work in a thread, then go on in the loop, unless the client has gone."""
         future = asyncio.get_running_loop().run_in_executor(None, work)
         call.cancel = future.cancel
@@ -164,13 +136,74 @@ class Inference:
         future.add_done_callback(done)
 
 
-def _timing(timing: Timing) -> bytes:
-    """Return where the milliseconds went, as browsers and proxies show it."""
-    return b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n" % (
-        timing.queue_ns * 1e-6,
-        timing.run_ns * 1e-6,
-        timing.total_ns * 1e-6,
-    )
+class Reply:
+    """Takes the engine's answer to a call, writes it, and raises nothing into the engine."""
+
+    __slots__ = ("call", "door")
+
+    def __init__(self, call: Call, door: Door) -> None:
+        self.call = call
+        self.door = door
+
+    def __call__(self, result: InferResponse | ForetellError) -> None:
+        """Answer the call."""
+        began_ns = perf_counter_ns()
+        try:
+            if isinstance(result, InferResponse):
+                self.write(result)
+            else:
+                self.call.fail(result)
+        except ForetellError as error:
+            self.call.fail(error)
+        except Exception:  # noqa: BLE001 - whatever it is, the server lives on
+            _LOG.exception("request %s: its answer could not be written", self.call.id.decode("ascii"))
+            self.call.fail(InternalError("the answer could not be written. This is a bug."))
+        self.door.answered.add(perf_counter_ns() - began_ns)
+
+    def write(self, response: InferResponse) -> None:
+        """Write an answer."""
+        raise NotImplementedError
+
+
+class TensorsReply(Reply):
+    """Answers with tensors."""
+
+    __slots__ = ("asked",)
+
+    def __init__(self, call: Call, door: Door, asked: Asked | None) -> None:
+        self.call = call
+        self.door = door
+        self.asked = asked
+
+    def write(self, response: InferResponse) -> None:
+        """Write the outputs that were asked for, as JSON or binary."""
+        body, json_bytes = self.door.json.encode(response, self.asked)
+        if json_bytes is None:
+            self.call.reply_timed(body, response.timing)
+            return
+        head = b"inference-header-content-length: %d\r\n" % json_bytes
+        self.call.reply(200, body, _BINARY, timing_header(response.timing) + head)
+
+
+class RowsReply(Reply):
+    """Answers with predictions."""
+
+    __slots__ = ("_later",)
+
+    def __init__(self, call: Call, door: Door, later: Callable[..., None]) -> None:
+        self.call = call
+        self.door = door
+        self._later = later
+
+    def write(self, response: InferResponse) -> None:
+        """Write a prediction for each row; many of them in a thread."""
+        call, task, outputs = self.call, self.door.task, response.outputs
+        if len(outputs[0]) <= _ROWS:
+            call.reply_timed(encode_predictions(task, outputs), response.timing)
+            return
+        self._later(
+            call, lambda: encode_predictions(task, outputs), lambda body: call.reply_timed(body, response.timing)
+        )
 
 
 def _timeout_s(headers: dict[bytes, bytes]) -> float | None:
