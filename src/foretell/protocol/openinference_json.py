@@ -7,7 +7,6 @@ and every one that is wrong, takes the long way, which knows why. Knows no HTTP 
 from __future__ import annotations
 
 from array import array
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import orjson
 from numpy.typing import NDArray
 
 from foretell.dtypes import dtype_of
-from foretell.protocol.classification import classify
+from foretell.protocol.answers_json import AnswersJson, Asked, AskedOutput
 from foretell.protocol.columns import Columns
 from foretell.protocol.parameters import (
     classes_of,
@@ -28,11 +27,11 @@ from foretell.protocol.parameters import (
 )
 from foretell.protocol.status import Refused
 from foretell.protocol.strict_json import read_json
-from foretell.protocol.tensors import check_datatype, check_shape, from_raw, from_values, to_raw
-from foretell.request import InferRequest, InferResponse
+from foretell.protocol.tensors import check_datatype, check_shape, from_raw, from_values
+from foretell.request import InferRequest
 from foretell.signature import Signature, TensorSpec
 
-__all__ = ["Asked", "AskedOutput", "OpenInferenceJson"]
+__all__ = ["OpenInferenceJson"]
 
 _NUMBERS = frozenset((float, int))
 _SIMPLE = frozenset(("FP32", "FP64"))
@@ -40,30 +39,7 @@ _KEYS = frozenset(("id", "parameters", "inputs", "outputs"))
 _TENSOR_KEYS = frozenset(("name", "datatype", "shape", "parameters", "data"))
 _OUTPUT_KEYS = frozenset(("name", "parameters"))
 _LIST_LIMIT = 64
-_TEMPLATES = 64
-"""Answers of up to so many rows are written into a template."""
-_NUMPY_FROM = 4096
-"""From so many elements on, orjson reads the array itself."""
 _SHARED = ("shared_memory_region", "shared_memory_offset", "shared_memory_byte_size")
-
-
-@dataclass(frozen=True, slots=True)
-class AskedOutput:
-    """One output a caller asked for."""
-
-    index: int
-    """Among the outputs of the signature."""
-    binary: bool
-    classes: int = 0
-    """As `score:index[:label]` texts of this many best classes; 0: as it is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """What the caller wants back, and how."""
-
-    id: str
-    outputs: tuple[AskedOutput, ...]
 
 
 class OpenInferenceJson:
@@ -84,13 +60,11 @@ class OpenInferenceJson:
         self._most_inputs = max(_LIST_LIMIT, len(signature.fields))
         self._model = model
         self._inputs = {spec.name: spec for spec in signature.inputs}
-        self._outputs = signature.outputs
         self._positions = {spec.name: at for at, spec in enumerate(signature.outputs)}
-        self._labels = labels
+        self.encode = AnswersJson(signature, labels).encode
         self._all_json = tuple(AskedOutput(at, False) for at in range(len(signature.outputs)))
         self._all_binary = tuple(AskedOutput(at, True) for at in range(len(signature.outputs)))
         self._short = _short_way(signature)
-        self._templates: dict[int, tuple[bytes, list[tuple[int, ...]]]] = {}
 
     def decode(
         self, body: bytes, json_bytes: int | None, *, version: str, request_id: str, now: float, timeout_s: float | None
@@ -142,70 +116,6 @@ class OpenInferenceJson:
             return None
         found = self._decode_short(document)
         return None if found is None else (self._short.name, found)
-
-    def encode(self, response: InferResponse, asked: Asked | None) -> tuple[bytes, int | None]:
-        """Return the body, and the bytes of its JSON part if binary tensors follow."""
-        if asked is None:
-            short = self._encode_short(response)
-            if short is not None:
-                return short, None
-        return self._encode_long(response, asked)
-
-    def _encode_short(self, response: InferResponse) -> bytes | None:
-        """Return the body of few rows of finite numbers; None where it takes a closer look."""
-        outputs = response.outputs
-        rows = len(outputs[0])
-        if rows > _TEMPLATES:
-            return None
-        found = self._templates.get(rows)
-        if found is None:
-            found = self._templates[rows] = self._template(rows, response)
-        template, shapes = found
-        values = []
-        for output, shape in zip(outputs, shapes, strict=True):
-            if output.shape != shape:
-                return None
-            values.append(orjson.dumps(output.ravel().tolist()))
-        body: bytes = template % tuple(values)
-        return None if b"null" in body else body
-
-    def _template(self, rows: int, response: InferResponse) -> tuple[bytes, list[tuple[int, ...]]]:
-        """Return a body of so many rows with places for the values, and the shapes it is right for."""
-        shapes = [(rows, *spec.shape[1:]) for spec in self._outputs]
-        if any(spec.datatype == "BYTES" for spec in self._outputs):
-            shapes = [(-1,) for _ in shapes]  # no array is of this shape: texts take the long way
-        entries = [
-            {"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": None}
-            for spec, shape in zip(self._outputs, shapes, strict=True)
-        ]
-        told = {"model_name": response.model, "model_version": response.version, "outputs": entries}
-        return orjson.dumps(told).replace(b"%", b"%%").replace(b'"data":null', b'"data":%b'), shapes
-
-    def _encode_long(self, response: InferResponse, asked: Asked | None) -> tuple[bytes, int | None]:
-        outputs, blobs = [], []
-        for want in self._all_json if asked is None else asked.outputs:
-            spec, found = self._outputs[want.index], response.outputs[want.index]
-            datatype = spec.datatype
-            if want.classes:
-                found, datatype = classify(found, want.classes, self._labels), "BYTES"
-            entry: dict[str, Any] = {"name": spec.name, "datatype": datatype, "shape": found.shape}
-            if want.binary:
-                blob = to_raw(found)
-                blobs.append(blob)
-                entry["parameters"] = {"binary_data_size": len(blob)}
-            else:
-                entry["data"] = _values(found)
-            outputs.append(entry)
-        document: dict[str, Any] = {"model_name": response.model, "model_version": response.version}
-        if asked is not None and asked.id:
-            document["id"] = asked.id
-        document["outputs"] = outputs
-        head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-        if b"null" in head and _count_nonfinite(outputs):
-            head = orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
-        if not blobs:
-            return head, None
-        return b"".join((head, *blobs)), len(head)
 
     def _decode_short(self, document: dict[str, Any]) -> NDArray[Any] | None:
         """Return the only tensor where it is one of plain numbers and nothing else is asked; None to look closer."""
@@ -362,28 +272,6 @@ def _keys_of(document: Any) -> int:
         return len(document) + len(document["inputs"][0])
     except (TypeError, KeyError, IndexError):
         return -1
-
-
-def _values(found: NDArray[Any]) -> Any:
-    """Return the elements, flat, as JSON takes them: FP32 as the float64 of the same value."""
-    flat = found.reshape(-1)
-    if flat.dtype.kind == "O":
-        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else str(v) for v in flat.tolist()]
-    if len(flat) < _NUMPY_FROM or flat.dtype.kind not in "fiu":
-        return flat.tolist()
-    return np.ascontiguousarray(flat, np.float64 if flat.dtype.kind == "f" else None)
-
-
-def _count_nonfinite(outputs: list[dict[str, Any]]) -> bool:
-    """Say in the parameters of each output how many of its numbers JSON could not tell; whether there were any."""
-    found = False
-    for entry in outputs:
-        if "data" in entry and entry["datatype"].startswith("FP"):
-            count = int(np.count_nonzero(~np.isfinite(np.asarray(entry["data"], np.float64))))
-            if count:
-                entry["parameters"] = {"nonfinite": count}
-                found = True
-    return found
 
 
 def _only(table: Any, known: frozenset[str], what: str) -> None:

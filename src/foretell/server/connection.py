@@ -9,27 +9,17 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
-from http import HTTPStatus
-from time import perf_counter_ns
-from typing import Any, NamedTuple, Protocol, cast
+from typing import Protocol, cast
 
 import httptools
 
-from foretell.errors import ForetellError, RequestTooLarge, Unavailable
-from foretell.protocol.status import Refused, error_body, status_of
-from foretell.request import Timing
+from foretell.errors import ForetellError, RequestTooLarge
+from foretell.protocol.status import Refused
+from foretell.server.call import Call, Head, is_plain
 from foretell.server.settings import ServerSettings
 
-__all__ = ["JSON", "Call", "Connection", "Desk", "Head", "is_plain", "timing_header"]
+__all__ = ["Connection", "Desk"]
 
-JSON = b"application/json"
-_STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
-_TIMING = b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n"
-_TIMED = (
-    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
-    b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n\r\n%b"
-)
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _WANTED = frozenset(
     (
@@ -47,20 +37,9 @@ _PIPELINED = 32
 _GRACE_S = 5.0
 _KNOWN_BYTES = 2048
 _HEADS = 1024
-_SPECIAL = frozenset((b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-priority"))
 _OWN = frozenset((b"connection", b"expect", b"transfer-encoding", b"x-request-id"))
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
-
-
-class Head(NamedTuple):
-    """The head of a request that passed."""
-
-    method: bytes
-    target: bytes
-    headers: dict[bytes, bytes]
-    plain: bool
-    body_bytes: int
 
 
 class Desk(Protocol):
@@ -90,78 +69,9 @@ class Desk(Protocol):
         """Return an id for a request that brought none."""
         ...
 
-    def replied(self, call: Call, status: int, sent_bytes: int) -> None:
+    def replied(self, call: Call, status: int) -> None:
         """Count a reply."""
         ...
-
-
-class Call:
-    """One request on its way to its answer."""
-
-    __slots__ = (
-        "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "plain", "response",
-        "started_ns", "target",
-    )  # fmt: skip
-
-    def __init__(self, connection: Connection, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> None:
-        self.connection = connection
-        self.method = method
-        self.target = target
-        self.headers = headers
-        self.body: bytes = b""
-        self.id = b""
-        self.keep_alive = True
-        self.plain = False
-        """Its body is JSON, and no header says anything else about it."""
-        self.cancel: Callable[[], Any] | None = None
-        """Called if the client goes away before the answer."""
-        self.label = "other"
-        """Route, for metrics and logs."""
-        self.response: bytes | None = None
-        self.started_ns = perf_counter_ns()
-
-    def reply(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
-        """Answer, once. `headers` are whole lines."""
-        connection = self.connection
-        if not self.keep_alive or (connection.desk.draining and connection.is_last(self)):
-            self.keep_alive = False
-            headers += b"connection: close\r\n"
-        elif connection.is_old:
-            headers += b"connection: keep-alive\r\n"
-        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (
-            _STATUS[status],
-            content_type,
-            len(body),
-            self.id,
-            headers,
-        )
-        self.response = head if self.method == b"HEAD" else head + body
-        self.cancel = None
-        connection.desk.replied(self, status, len(body))
-        connection.send_ready(self)
-
-    def reply_timed(self, body: bytes, timing: Timing) -> None:
-        """Answer with JSON, and with where the time went."""
-        connection = self.connection
-        if not self.keep_alive or connection.is_old or connection.desk.draining:
-            self.reply(200, body, JSON, timing_header(timing))
-            return
-        queue_ms, run_ms, total_ms = timing.queue_ns * 1e-6, timing.run_ns * 1e-6, timing.total_ns * 1e-6
-        self.response = _TIMED % (len(body), self.id, queue_ms, run_ms, total_ms, body)
-        self.cancel = None
-        connection.desk.replied(self, 200, len(body))
-        connection.send_ready(self)
-
-    def fail(self, error: ForetellError) -> None:
-        """Answer with an error."""
-        headers = b""
-        if isinstance(error, Unavailable):
-            headers = b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
-        elif isinstance(error, Refused) and error.status == 401:
-            headers = b'www-authenticate: Bearer realm="foretell"\r\n'
-        elif isinstance(error, Refused) and error.allow:
-            headers = b"allow: %b\r\n" % ", ".join(error.allow).encode()
-        self.reply(status_of(error).http, error_body(error, self.id.decode("ascii")), headers=headers)
 
 
 class Connection(asyncio.Protocol):
@@ -401,8 +311,9 @@ class Connection(asyncio.Protocol):
 
     # Answers.
 
-    def send_ready(self, call: Call) -> None:
+    def answered(self, call: Call, status: int) -> None:
         """Write this answer if it is its turn, and those that waited for it."""
+        self.desk.replied(call, status)
         calls = self._calls
         if not calls or self.transport.is_closing():
             return
@@ -442,6 +353,11 @@ class Connection(asyncio.Protocol):
     def is_last(self, call: Call) -> bool:
         """Whether nothing was asked after this call."""
         return not self._calls or self._calls[-1] is call
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to stop."""
+        return self.desk.draining
 
     @property
     def is_busy(self) -> bool:
@@ -526,16 +442,6 @@ class Connection(asyncio.Protocol):
         if self._paused and self._refusal is None and not self.transport.is_closing():
             self._paused = False
             self.transport.resume_reading()
-
-
-def timing_header(timing: Timing) -> bytes:
-    """Return where the milliseconds went, as browsers and proxies show it."""
-    return _TIMING % (timing.queue_ns * 1e-6, timing.run_ns * 1e-6, timing.total_ns * 1e-6)
-
-
-def is_plain(headers: dict[bytes, bytes]) -> bool:
-    """Whether a body is JSON, and no header says anything else about it."""
-    return headers.get(b"content-type", JSON) == JSON and not headers.keys() & _SPECIAL
 
 
 def _headers_too_large() -> Refused:

@@ -11,7 +11,8 @@ from time import perf_counter_ns
 from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.metrics import Count
-from foretell.server.connection import Call, Connection, Head
+from foretell.server.call import Call, Head
+from foretell.server.connection import Connection
 from foretell.server.doors import Doors
 from foretell.server.guard import Guard
 from foretell.server.inference import Inference
@@ -74,7 +75,7 @@ class HttpDesk:
         """Return an id for a request that brought none."""
         return b"%b-%x" % (self._prefix, next(self._ids))
 
-    def replied(self, call: Call, status: int, sent_bytes: int) -> None:
+    def replied(self, call: Call, status: int) -> None:
         """Count a reply."""
         count = self._done.get(call.label) if status == 200 else None
         if count is None:

@@ -21,11 +21,11 @@ from typing import Any
 from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.model.data.table import Prepared
-from foretell.protocol.openinference_json import Asked
+from foretell.protocol.answers_json import Asked
 from foretell.protocol.predict_rows import decode_rows, encode_predictions
 from foretell.protocol.status import Refused
 from foretell.request import BULK, INTERACTIVE, InferRequest, InferResponse
-from foretell.server.connection import JSON, Call, timing_header
+from foretell.server.call import JSON, Call, timing_header
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import media_type
 from foretell.server.tables import read_table

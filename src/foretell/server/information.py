@@ -23,7 +23,7 @@ from foretell.protocol.about import (
 )
 from foretell.protocol.status import Refused
 from foretell.protocol.strict_json import read_json
-from foretell.server.connection import Call
+from foretell.server.call import Call
 from foretell.server.doors import Doors
 from foretell.server.openapi import openapi
 from foretell.server.pages import docs_page, start_page

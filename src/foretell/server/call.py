@@ -1,0 +1,129 @@
+"""One call over HTTP: what was asked, and its answer. Knows no route and no model, and of its connection only turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from http import HTTPStatus
+from time import perf_counter_ns
+from typing import Any, NamedTuple, Protocol
+
+from foretell.errors import ForetellError, Unavailable
+from foretell.protocol.status import Refused, error_body, status_of
+from foretell.request import Timing
+
+__all__ = ["JSON", "Call", "Head", "Line", "is_plain", "timing_header"]
+
+JSON = b"application/json"
+_STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
+_TIMING = b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n"
+_TIMED = (
+    b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
+    b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n\r\n%b"
+)
+_SPECIAL = frozenset((b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-priority"))
+
+
+class Head(NamedTuple):
+    """The head of a request that passed."""
+
+    method: bytes
+    target: bytes
+    headers: dict[bytes, bytes]
+    plain: bool
+    body_bytes: int
+
+
+class Line(Protocol):
+    """The connection a call came over."""
+
+    is_old: bool
+
+    @property
+    def draining(self) -> bool:
+        """Whether the server is about to stop."""
+        ...
+
+    def is_last(self, call: Call) -> bool:
+        """Whether nothing was asked after this call."""
+        ...
+
+    def answered(self, call: Call, status: int) -> None:
+        """Write the answer when it is its turn."""
+        ...
+
+
+class Call:
+    """One request on its way to its answer."""
+
+    __slots__ = (
+        "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "plain", "response",
+        "started_ns", "target",
+    )  # fmt: skip
+
+    def __init__(self, connection: Line, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> None:
+        self.connection = connection
+        self.method = method
+        self.target = target
+        self.headers = headers
+        self.body: bytes = b""
+        self.id = b""
+        self.keep_alive = True
+        self.plain = False
+        """Its body is JSON, and no header says anything else about it."""
+        self.cancel: Callable[[], Any] | None = None
+        """Called if the client goes away before the answer."""
+        self.label = "other"
+        """Route, for metrics and logs."""
+        self.response: bytes | None = None
+        self.started_ns = perf_counter_ns()
+
+    def reply(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
+        """Answer, once. `headers` are whole lines."""
+        connection = self.connection
+        if not self.keep_alive or (connection.draining and connection.is_last(self)):
+            self.keep_alive = False
+            headers += b"connection: close\r\n"
+        elif connection.is_old:
+            headers += b"connection: keep-alive\r\n"
+        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (
+            _STATUS[status],
+            content_type,
+            len(body),
+            self.id,
+            headers,
+        )
+        self.response = head if self.method == b"HEAD" else head + body
+        self.cancel = None
+        connection.answered(self, status)
+
+    def reply_timed(self, body: bytes, timing: Timing) -> None:
+        """Answer with JSON, and with where the time went."""
+        connection = self.connection
+        if not self.keep_alive or connection.is_old or connection.draining:
+            self.reply(200, body, JSON, timing_header(timing))
+            return
+        queue_ms, run_ms, total_ms = timing.queue_ns * 1e-6, timing.run_ns * 1e-6, timing.total_ns * 1e-6
+        self.response = _TIMED % (len(body), self.id, queue_ms, run_ms, total_ms, body)
+        self.cancel = None
+        connection.answered(self, 200)
+
+    def fail(self, error: ForetellError) -> None:
+        """Answer with an error."""
+        headers = b""
+        if isinstance(error, Unavailable):
+            headers = b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+        elif isinstance(error, Refused) and error.status == 401:
+            headers = b'www-authenticate: Bearer realm="foretell"\r\n'
+        elif isinstance(error, Refused) and error.allow:
+            headers = b"allow: %b\r\n" % ", ".join(error.allow).encode()
+        self.reply(status_of(error).http, error_body(error, self.id.decode("ascii")), headers=headers)
+
+
+def timing_header(timing: Timing) -> bytes:
+    """Return where the milliseconds went, as browsers and proxies show it."""
+    return _TIMING % (timing.queue_ns * 1e-6, timing.run_ns * 1e-6, timing.total_ns * 1e-6)
+
+
+def is_plain(headers: dict[bytes, bytes]) -> bool:
+    """Whether a body is JSON, and no header says anything else about it."""
+    return headers.get(b"content-type", JSON) == JSON and not headers.keys() & _SPECIAL
