@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["BULK", "INTERACTIVE", "InferRequest", "InferResponse", "Timing"]
+__all__ = ["BULK", "INTERACTIVE", "Batch", "InferRequest", "InferResponse", "Timing"]
 
 INTERACTIVE, BULK = 0, 1
 """Priorities: interactive requests run before bulk ones."""
@@ -52,13 +52,92 @@ class Timing:
     """Rows of the batch it ran in, its own included."""
 
 
-@dataclass(slots=True)
-class InferResponse:
-    """The answer to one request."""
+class Batch:
+    """What was run at once: shared by the answers to all of its requests.
 
-    model: str
-    version: str
-    id: str
-    outputs: list[NDArray[Any]]
-    """In the order of the signature's outputs; the rows of this caller alone. May be views of a shared array."""
-    timing: Timing
+    Attributes:
+        model: Name of the model.
+        version: That ran it.
+        outputs: In the order of the signature's outputs, each of shape (rows, *rest).
+        rows: Of all its requests.
+        sent: Instant at which it went to its instance, in seconds.
+        run_ns: In the runtime, as its worker measured it.
+        answered: Instant at which its outputs came.
+        notes: For the doors, which write something down once for all of its requests.
+    """
+
+    __slots__ = ("answered", "model", "notes", "outputs", "rows", "run_ns", "sent", "version")
+
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        outputs: list[NDArray[Any]],
+        rows: int,
+        sent: float,
+        run_ns: int,
+        answered: float,
+    ) -> None:
+        self.model = model
+        self.version = version
+        self.outputs = outputs
+        self.rows = rows
+        self.sent = sent
+        self.run_ns = run_ns
+        self.answered = answered
+        self.notes: Any = None
+
+
+class InferResponse:
+    """The answer to one request: its rows of a batch.
+
+    Attributes:
+        batch: It ran in.
+        id: Of the request.
+        first_row: Of the request, in the batch.
+        rows: Of the request.
+        admitted: Instant at which it was admitted, in seconds.
+    """
+
+    __slots__ = ("admitted", "batch", "first_row", "id", "rows")
+
+    def __init__(self, batch: Batch, id: str, first_row: int, rows: int, admitted: float) -> None:
+        self.batch = batch
+        self.id = id
+        self.first_row = first_row
+        self.rows = rows
+        self.admitted = admitted
+
+    @classmethod
+    def of(cls, model: str, version: str, id: str, outputs: list[NDArray[Any]], timing: Timing) -> InferResponse:
+        """Return an answer that is not one of a batch's: joined from several, or without rows."""
+        sent, answered = timing.queue_ns * 1e-9, timing.total_ns * 1e-9
+        rows = len(outputs[0]) if outputs and outputs[0].ndim else 0
+        batch = Batch(model, version, outputs, timing.batch_rows or rows, sent, timing.run_ns, answered)
+        return cls(batch, id, 0, batch.rows, 0.0)
+
+    @property
+    def model(self) -> str:
+        """Name of the model."""
+        return self.batch.model
+
+    @property
+    def version(self) -> str:
+        """That answered."""
+        return self.batch.version
+
+    @property
+    def outputs(self) -> list[NDArray[Any]]:
+        """In the order of the signature's outputs; the rows of this caller alone. May be views of shared arrays."""
+        batch = self.batch
+        if self.rows == batch.rows:
+            return batch.outputs
+        first, end = self.first_row, self.first_row + self.rows
+        return [output[first:end] for output in batch.outputs]
+
+    @property
+    def timing(self) -> Timing:
+        """Where its time went."""
+        batch, admitted = self.batch, self.admitted
+        queue_ns, total_ns = round((batch.sent - admitted) * 1e9), round((batch.answered - admitted) * 1e9)
+        return Timing(queue_ns, batch.run_ns, total_ns, batch.rows)

@@ -43,7 +43,7 @@ def tensor(**changed):
 def test_flat_and_nested_are_the_same():
     flat, asked = decode({"inputs": [tensor()]})
     nested, _ = decode({"inputs": [tensor(data=[[1, 2.5, -3], [4, 5, 6]])]})
-    assert asked is None
+    assert [(o.index, o.binary) for o in asked.outputs] == [(0, False), (1, False)]
     assert flat.rows == nested.rows == 2
     np.testing.assert_array_equal(flat.inputs["x"], nested.inputs["x"])
     assert flat.inputs["x"].dtype == nested.inputs["x"].dtype == np.float32
@@ -89,7 +89,7 @@ def test_binary_and_json_mix():
     request, asked = decode(*binary(document, texts), codec=TWO)
     assert request.inputs["t"].tolist() == ["", "grün"]
     assert request.inputs["a"].tolist() == [[1, -128], [127, 0]]
-    answer = InferResponse("m", "1", "r", [np.array(["é", "x"], object)], Timing(0, 0, 0))
+    answer = InferResponse.of("m", "1", "r", [np.array(["é", "x"], object)], Timing(0, 0, 0))
     body, json_bytes = TWO.encode(answer, asked)
     assert json.loads(body[:json_bytes])["outputs"][0] == {
         "name": "out", "datatype": "BYTES", "shape": [2], "parameters": {"binary_data_size": 11},
@@ -106,7 +106,7 @@ def test_raw_body_is_one_row():
 
 def test_answer_in_json():
     outputs = [np.array([1]), np.array([[0.1, 0.9]], np.float32)]
-    body, json_bytes = MATRIX.encode(InferResponse("m", "3", "r", outputs, Timing(0, 0, 0)), None)
+    body, json_bytes = MATRIX.encode(InferResponse.of("m", "3", "r", outputs, Timing(0, 0, 0)), None)
     assert json_bytes is None
     told = json.loads(body)
     assert told == {
@@ -122,7 +122,7 @@ def test_answer_in_json():
 
 def test_not_finite_is_null_and_counted():
     outputs = [np.array([1, 2]), np.array([[np.nan, np.inf], [0, 1]], np.float32)]
-    body, _ = MATRIX.encode(InferResponse("m", "3", "r", outputs, Timing(0, 0, 0)), None)
+    body, _ = MATRIX.encode(InferResponse.of("m", "3", "r", outputs, Timing(0, 0, 0)), None)
     told = json.loads(body)["outputs"]
     assert told[1]["data"] == [None, None, 0.0, 1.0]
     assert told[1]["parameters"] == {"nonfinite": 2}
@@ -132,7 +132,7 @@ def test_not_finite_is_null_and_counted():
 def test_long_and_short_answers_are_written_the_same():
     numbers = np.random.default_rng(0).normal(size=(5000, 2)).astype(np.float32)
     codes = np.arange(5000)
-    body, _ = MATRIX.encode(InferResponse("m", "3", "r", [codes, numbers], Timing(0, 0, 0)), None)
+    body, _ = MATRIX.encode(InferResponse.of("m", "3", "r", [codes, numbers], Timing(0, 0, 0)), None)
     told = json.loads(body)["outputs"]
     assert told[0]["data"] == codes.tolist()
     assert told[1]["data"] == numbers.reshape(-1).tolist()

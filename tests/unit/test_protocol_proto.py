@@ -47,7 +47,7 @@ def test_typed_contents_come_back_typed():
         getattr(tensor.contents, field).extend(values)
     found, asked = decode(message, CODEC)
     assert found.rows == 2
-    answer = CODEC.encode(InferResponse("m", "1", "r", [found.inputs[n] for n in NAMES], Timing(0, 0, 0)), asked)
+    answer = CODEC.encode(InferResponse.of("m", "1", "r", [found.inputs[n] for n in NAMES], Timing(0, 0, 0)), asked)
     assert answer.id == "q"
     for tensor, (field, values) in zip(answer.outputs, CONTENTS.values(), strict=True):
         assert list(getattr(tensor.contents, field)) == values
@@ -59,7 +59,7 @@ def test_raw_comes_back_raw():
     found, asked = decode(message)
     assert found.inputs["x"].tolist() == [[1, -1]]
     outputs = [np.array([[1.5, np.nan]], np.float32)]
-    answer = ONE.encode(InferResponse("m", "1", "r", outputs, Timing(0, 0, 0)), asked)
+    answer = ONE.encode(InferResponse.of("m", "1", "r", outputs, Timing(0, 0, 0)), asked)
     assert answer.raw_output_contents[0] == outputs[0].tobytes()
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from foretell.clock import Clock
 from foretell.engine.admission import Admission
-from foretell.engine.batch import Layout, count_bytes
+from foretell.engine.batch import Layout, Tensors, count_bytes
 from foretell.engine.dispatch import Dispatch
 from foretell.engine.instance import Instance
 from foretell.engine.ledger import Ledger
@@ -31,7 +31,7 @@ from foretell.engine.settling import Settling
 from foretell.engine.suspects import deaths_needed
 from foretell.engine.watch import Watch
 from foretell.errors import ForetellError, InvalidOutput
-from foretell.request import InferRequest, InferResponse
+from foretell.request import INTERACTIVE, InferRequest, InferResponse
 
 __all__ = ["Batcher"]
 
@@ -109,12 +109,25 @@ class Batcher:
 
     def infer(self, request: InferRequest, done: Done) -> Ticket | Whole | None:
         """Admit a request or refuse it; see `Engine.infer`."""
-        now = self._now()
-        inputs, rows, deadline = request.inputs, request.rows, request.deadline
-        if deadline is None:
-            deadline = now + self._limits.default_timeout_s
-        priority = 1 if request.priority else 0
+        inputs = request.inputs
         nbytes = request.nbytes or count_bytes(inputs)
+        return self.admit(inputs, request.rows, nbytes, done, request.id, request.deadline, request.priority)
+
+    def admit(
+        self,
+        inputs: Tensors,
+        rows: int,
+        nbytes: int,
+        done: Done,
+        id: str = "",
+        deadline: float | None = None,
+        priority: int = INTERACTIVE,
+    ) -> Ticket | Whole | None:
+        """Do as `infer`, for a request that is no object."""
+        now, limits = self._now(), self._limits
+        priority = 1 if priority else 0
+        if deadline is None:
+            deadline = now + limits.default_timeout_s
         try:
             key = self._layout.check(inputs, rows)
             if self._quarantine.until:
@@ -123,9 +136,9 @@ class Batcher:
         except ForetellError as error:
             self._ledger.refused(error, done)
             return None
-        ticket = Ticket(request.id, inputs, rows, nbytes, key, priority, now, deadline, done, self._gone)
-        if self._dispatch.batchable and (rows > self._limits.max_batch_size or nbytes > self._limits.max_batch_bytes):
-            most_rows = max(1, min(self._limits.max_batch_size, self._limits.max_batch_bytes * rows // nbytes))
+        ticket = Ticket(id, inputs, rows, nbytes, key, priority, now, deadline, done, self._gone)
+        if (rows > limits.max_batch_size or nbytes > limits.max_batch_bytes) and self._dispatch.batchable:
+            most_rows = max(1, min(limits.max_batch_size, limits.max_batch_bytes * rows // nbytes))
             if rows > most_rows:
                 return self._push_pieces(ticket, most_rows, done)
         self._push(ticket)

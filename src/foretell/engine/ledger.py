@@ -53,8 +53,15 @@ class Ledger:
         self._batch_rows.observe(rows)
         self._run.observe(run_ns * 1e-9)
 
-    def answered(self, requests: int, rows: int, queued_s: float, run_ns: int, total_s: float, now: float) -> None:
-        """Count the answers of one batch; the times are sums over its requests."""
+    def answered(self, admitted: list[float], rows: int, sent: float, run_ns: int, now: float) -> None:
+        """Count the answers of one batch to requests that were admitted at these instants."""
+        queued_s = [sent - instant for instant in admitted]
+        total_s = [now - instant for instant in admitted]
+        self.queue.observe_each(queued_s)
+        self.total.observe_each(total_s)
+        self._answered(len(admitted), rows, sum(queued_s), run_ns * len(admitted), sum(total_s), now)
+
+    def _answered(self, requests: int, rows: int, queued_s: float, run_ns: int, total_s: float, now: float) -> None:
         statistics = self.statistics
         statistics.inference_rows += rows
         statistics.last_inference_ms = int((self._epoch_s + now) * 1e3)
@@ -69,7 +76,7 @@ class Ledger:
         queue_s, total_s = timing.queue_ns * 1e-9, timing.total_ns * 1e-9
         self.queue.observe(queue_s)
         self.total.observe(total_s)
-        self.answered(1, 0, queue_s, timing.run_ns, total_s, now)
+        self._answered(1, 0, queue_s, timing.run_ns, total_s, now)
 
     def failed(self, error: ForetellError, seconds: float) -> None:
         """Count an admitted request that ended in an error after so many seconds."""

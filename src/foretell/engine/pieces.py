@@ -75,4 +75,4 @@ def _joined(id: str, parts: list[InferResponse]) -> InferResponse:
         total_ns=max(part.timing.total_ns for part in parts),
         batch_rows=max(part.timing.batch_rows for part in parts),
     )
-    return InferResponse(parts[0].model, parts[0].version, id, outputs, timing)
+    return InferResponse.of(parts[0].model, parts[0].version, id, outputs, timing)

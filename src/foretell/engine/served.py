@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from foretell.clock import Clock
 from foretell.engine import scheduling
-from foretell.engine.batch import Layout
+from foretell.engine.batch import Layout, Tensors
 from foretell.engine.batcher import Batcher
 from foretell.engine.crew import Crew
 from foretell.engine.instance import Hello, Instance, StartInstance
@@ -133,6 +133,13 @@ class Served:
             done(self.not_ready())
             return None
         return self._batcher.infer(request, done)
+
+    def admit(self, inputs: Tensors, rows: int, nbytes: int, done: Done) -> Ticket | Whole | None:
+        """Do as `infer` for an interactive request without a deadline of its own, and without an object for it."""
+        if self._batcher is None:
+            done(self.not_ready())
+            return None
+        return self._batcher.admit(inputs, rows, nbytes, done)
 
     @contextmanager
     def lease(self) -> Iterator[Served]:

@@ -15,7 +15,7 @@ from foretell.engine.loop import Loop
 from foretell.engine.queue import Done, Ticket
 from foretell.engine.seats import Job
 from foretell.errors import ForetellError
-from foretell.request import InferResponse, Timing
+from foretell.request import Batch, InferResponse
 
 __all__ = ["Settling"]
 
@@ -38,32 +38,21 @@ class Settling:
 
     def answer(self, job: Job, outputs: list[NDArray[Any]], run_ns: int, now: float) -> None:
         """Give everybody who waits for a batch their rows of its outputs."""
-        name, version, sent, batch_rows, ledger = self._name, self._version, job.sent, job.rows, self._ledger
-        observe_queue, observe_total = ledger.queue.observe, ledger.total.observe
-        is_shared = len(job.tickets) > 1
-        at = requests = rows = 0
-        queued_s = waited_s = 0.0
+        batch = Batch(self._name, self._version, outputs, job.rows, job.sent, run_ns, now)
+        at = rows = 0
+        admitted: list[float] = []
         answers: list[tuple[Done, InferResponse]] = []
         for ticket in job.tickets:
-            end = at + ticket.rows
-            done = ticket.done
+            count, done = ticket.rows, ticket.done
             if done is not None:
                 ticket.done = None
-                own = [output[at:end] for output in outputs] if is_shared else outputs
-                queue_s = sent - ticket.admitted
-                total_s = now - ticket.admitted
+                rows += count
                 if ticket.weight:
-                    requests += 1
-                    queued_s += queue_s
-                    waited_s += total_s
-                    observe_queue(queue_s)
-                    observe_total(total_s)
-                rows += ticket.rows
-                timing = Timing(int(queue_s * 1e9), run_ns, int(total_s * 1e9), batch_rows)
-                answers.append((done, InferResponse(name, version, ticket.id, own, timing)))
-            at = end
-        ledger.batch(batch_rows, run_ns)
-        ledger.answered(requests, rows, queued_s, run_ns * requests, waited_s, now)
+                    admitted.append(ticket.admitted)
+                answers.append((done, InferResponse(batch, ticket.id, at, count, ticket.admitted)))
+            at += count
+        self._ledger.batch(job.rows, run_ns)
+        self._ledger.answered(admitted, rows, job.sent, run_ns, now)
         for done, response in answers:
             try:
                 done(response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +22,7 @@ from foretell.signature import Signature
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["answers_of", "load", "open_artifact", "replay"]
+__all__ = ["answers_of", "load", "load_steady", "open_artifact", "replay"]
 
 _FORMATS = {
     "onnx": "onnx",
@@ -49,16 +50,33 @@ def load(path: str | Path, *, trust: bool = False, threads: int | None = None) -
         RuntimeMissing: A library is not installed; the message has the pip line.
         ProofFailed: A bundle's golden examples no longer get their answers.
     """
+    return _load(path, lambda opened: opened, trust, threads)
+
+
+def load_steady(path: str | Path, *, trust: bool = False, threads: int | None = None) -> Model:
+    """Load a model that gives a row the same answer, bit for bit, whatever rows are called with it.
+
+    A model with several runners rounds as the one that takes the call, which is chosen by the number of rows. Where
+    strangers' rows share a call that number is chance, so the runner for one row takes them all. See `load`.
+    """
+    return _load(path, _only_first, trust, threads)
+
+
+def _load(path: str | Path, chosen: Callable[[Opened], Opened], trust: bool, threads: int | None) -> Model:
     artifact = judge(Path(path))
     if artifact.format == "bundle":
         bundle = read_bundle(artifact.path, trust=trust)
-        model = Model(_proven(bundle.opened), name=bundle.name, threads=threads)
+        model = Model(_proven(chosen(bundle.opened)), name=bundle.name, threads=threads)
         replay(model, bundle)
         return model
     opened = open_artifact(artifact, trust=trust)
     if opened.reference is not None:
         opened.reference.close()
-    return Model(opened, name=artifact.path.stem, threads=threads)
+    return Model(chosen(opened), name=artifact.path.stem, threads=threads)
+
+
+def _only_first(opened: Opened) -> Opened:
+    return replace(opened, runners=(min(opened.runners, key=lambda runner: runner.rows_from),))
 
 
 def open_artifact(artifact: Artifact, *, trust: bool = False, sample: pa.Table | None = None) -> Opened:

@@ -1,6 +1,6 @@
 """Answers of the Open Inference Protocol v2 over HTTP: responses to bodies, with binary tensors.
 
-The common answer, a few rows of finite numbers as JSON, is written into a template. Knows no HTTP.
+The commonest answer has a short way of its own, `plain_json`. Knows no HTTP.
 """
 
 from __future__ import annotations
@@ -19,8 +19,6 @@ from foretell.signature import Signature
 
 __all__ = ["AnswersJson", "Asked", "AskedOutput"]
 
-_TEMPLATES = 64
-"""Answers of up to so many rows are written into a template."""
 _NUMPY_FROM = 4096
 """From so many elements on, orjson reads the array itself."""
 
@@ -52,47 +50,9 @@ class AnswersJson:
         self._outputs = signature.outputs
         self._labels = labels
         self._all_json = tuple(AskedOutput(at, False) for at in range(len(signature.outputs)))
-        self._templates: dict[int, tuple[bytes, list[tuple[int, ...]]]] = {}
 
     def encode(self, response: InferResponse, asked: Asked | None) -> tuple[bytes, int | None]:
         """Return the body, and the bytes of its JSON part if binary tensors follow."""
-        if asked is None:
-            short = self._encode_short(response)
-            if short is not None:
-                return short, None
-        return self._encode_long(response, asked)
-
-    def _encode_short(self, response: InferResponse) -> bytes | None:
-        """Return the body of few rows of finite numbers; None where it takes a closer look."""
-        outputs = response.outputs
-        rows = len(outputs[0])
-        if rows > _TEMPLATES:
-            return None
-        found = self._templates.get(rows)
-        if found is None:
-            found = self._templates[rows] = self._template(rows, response)
-        template, shapes = found
-        values = []
-        for output, shape in zip(outputs, shapes, strict=True):
-            if output.shape != shape:
-                return None
-            values.append(orjson.dumps(output.ravel().tolist()))
-        body: bytes = template % tuple(values)
-        return None if b"null" in body else body
-
-    def _template(self, rows: int, response: InferResponse) -> tuple[bytes, list[tuple[int, ...]]]:
-        """Return a body of so many rows with places for the values, and the shapes it is right for."""
-        shapes = [(rows, *spec.shape[1:]) for spec in self._outputs]
-        if any(spec.datatype == "BYTES" for spec in self._outputs):
-            shapes = [(-1,) for _ in shapes]  # no array is of this shape: texts take the long way
-        entries = [
-            {"name": spec.name, "datatype": spec.datatype, "shape": shape, "data": None}
-            for spec, shape in zip(self._outputs, shapes, strict=True)
-        ]
-        told = {"model_name": response.model, "model_version": response.version, "outputs": entries}
-        return orjson.dumps(told).replace(b"%", b"%%").replace(b'"data":null', b'"data":%b'), shapes
-
-    def _encode_long(self, response: InferResponse, asked: Asked | None) -> tuple[bytes, int | None]:
         outputs, blobs = [], []
         for want in self._all_json if asked is None else asked.outputs:
             spec, found = self._outputs[want.index], response.outputs[want.index]

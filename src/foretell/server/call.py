@@ -4,22 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from time import perf_counter_ns
+from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
 from foretell.errors import ForetellError, Unavailable
 from foretell.protocol.status import Refused, error_body, status_of
-from foretell.request import Timing
+from foretell.request import InferResponse, Timing
 
 __all__ = ["JSON", "Call", "Head", "Line", "is_plain", "timing_header"]
 
 JSON = b"application/json"
 _STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
 _TIMING = b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n"
-_TIMED = (
+_TIMED_HEAD = (
     b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n"
-    b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n\r\n%b"
+    b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n\r\n"
 )
+_TIMED = _TIMED_HEAD + b"%b"
 _SPECIAL = frozenset((b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-priority"))
 
 
@@ -57,7 +58,7 @@ class Call:
 
     __slots__ = (
         "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "plain", "response",
-        "started_ns", "target",
+        "started", "target",
     )  # fmt: skip
 
     def __init__(self, connection: Line, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> None:
@@ -75,7 +76,7 @@ class Call:
         self.label = "other"
         """Route, for metrics and logs."""
         self.response: bytes | None = None
-        self.started_ns = perf_counter_ns()
+        self.started = perf_counter()
 
     def reply(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
         """Answer, once. `headers` are whole lines."""
@@ -104,6 +105,27 @@ class Call:
             return
         queue_ms, run_ms, total_ms = timing.queue_ns * 1e-6, timing.run_ns * 1e-6, timing.total_ns * 1e-6
         self.response = _TIMED % (len(body), self.id, queue_ms, run_ms, total_ms, body)
+        self.cancel = None
+        connection.answered(self, 200)
+
+    def reply_numbers(self, frame: tuple[bytes, int], texts: list[bytes], response: InferResponse) -> None:
+        """Answer with JSON that lacks nothing but its numbers; see `PlainAnswers.frame`."""
+        connection = self.connection
+        body, length = frame
+        if not self.keep_alive or connection.is_old or connection.draining:
+            self.reply(200, body % tuple(texts), JSON, timing_header(response.timing))
+            return
+        for text in texts:
+            length += len(text)
+        batch, admitted = response.batch, response.admitted
+        self.response = (_TIMED_HEAD + body) % (
+            length,
+            self.id,
+            (batch.sent - admitted) * 1e3,
+            batch.run_ns * 1e-6,
+            (batch.answered - admitted) * 1e3,
+            *texts,
+        )
         self.cancel = None
         connection.answered(self, 200)
 

@@ -6,7 +6,7 @@ import itertools
 import logging
 import os
 from collections.abc import Callable
-from time import perf_counter_ns
+from time import perf_counter
 
 from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
@@ -85,7 +85,7 @@ class HttpDesk:
         count.value += 1
         if self._log.is_on:
             what = f"{call.method.decode('latin-1')} {call.target.decode('latin-1')}"
-            self._log.write("http", call.id.decode("ascii"), what, status, perf_counter_ns() - call.started_ns)
+            self._log.write("http", call.id.decode("ascii"), what, status, round((perf_counter() - call.started) * 1e9))
 
     def check(self, now: float) -> None:
         """Look after slow clients."""

@@ -10,44 +10,16 @@ from foretell.dtypes import dtype_of
 from foretell.engine.engine import Engine
 from foretell.engine.instance import Hello
 from foretell.engine.served import Served
-from foretell.metrics import Histogram
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.protocol.columns import Columns
 from foretell.protocol.openinference_json import OpenInferenceJson
+from foretell.protocol.plain_json import PlainAnswers, PlainBodies
 from foretell.request import InferResponse, Timing
 
 if TYPE_CHECKING:
     from foretell.protocol.openinference_proto import OpenInferenceProto
 
-__all__ = ["Door", "Doors", "Stage"]
-
-_COUNTED_AT = 1024
-
-
-class Stage:
-    """Durations of a stage, counted many at a time: a call of the histogram would cost more than it measures."""
-
-    __slots__ = ("_histogram", "took_ns")
-
-    def __init__(self, histogram: Histogram) -> None:
-        self._histogram = histogram
-        self.took_ns: list[int] = []
-
-    def add(self, ns: int) -> None:
-        """Count one more."""
-        self.took_ns.append(ns)
-        if len(self.took_ns) >= _COUNTED_AT:
-            self.flush()
-
-    def flush(self) -> None:
-        """Count what was added into the histogram."""
-        seconds = np.array(self.took_ns, np.float64) * 1e-9
-        self.took_ns.clear()
-        histogram = self._histogram
-        buckets = np.searchsorted(histogram.bounds, seconds)
-        for at, count in enumerate(np.bincount(buckets, minlength=len(histogram.counts)).tolist()):
-            histogram.counts[at] += count
-        histogram.sum += float(seconds.sum())
+__all__ = ["Door", "Doors"]
 
 
 class Door:
@@ -67,10 +39,12 @@ class Door:
             TablePreparation(signature) if signature.fields else TensorPreparation(signature)
         )
         self.columns = Columns(signature, self.preparation.prepare) if signature.fields else None
+        self.plain_bodies = PlainBodies.of(signature)
+        self.plain_answers = PlainAnswers(signature)
         self.json = OpenInferenceJson(served.name, signature, labels, self.columns)
         stages, of = engine.metrics.stage_seconds, (served.name, served.version)
-        self.prepared = Stage(stages.child(*of, "prepare"))
-        self.answered = Stage(stages.child(*of, "answer"))
+        self.prepared = stages.child(*of, "prepare")
+        self.answered = stages.child(*of, "answer")
 
     def nothing(self, request_id: str) -> InferResponse:
         """Return the answer to a request of no rows."""
@@ -78,7 +52,7 @@ class Door:
             np.empty((0, *(max(d, 0) for d in spec.shape[1:])), dtype_of(spec.datatype))
             for spec in self.signature.outputs
         ]
-        return InferResponse(self.served.name, self.served.version, request_id, outputs, Timing(0, 0, 0))
+        return InferResponse.of(self.served.name, self.served.version, request_id, outputs, Timing(0, 0, 0))
 
 
 class Doors:
@@ -103,12 +77,6 @@ class Doors:
             Unavailable: It does not answer now.
         """
         return self.to(self._engine.model(model, version))
-
-    def flush(self) -> None:
-        """Bring the metrics of every door up to date."""
-        for door in self._doors.values():
-            door.prepared.flush()
-            door.answered.flush()
 
     def to(self, served: Served) -> Door:
         """Return the door to a version that was loaded."""

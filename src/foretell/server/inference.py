@@ -14,7 +14,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping
 from functools import partial
-from time import perf_counter_ns
+from time import perf_counter
 from types import MappingProxyType
 from typing import Any
 
@@ -54,15 +54,15 @@ class Inference:
     def infer(self, call: Call, model: str, version: str) -> None:
         """Answer a call of the Open Inference Protocol."""
         door = self._doors.of(model, version)
-        if call.plain:
-            plain = door.json.decode_plain(call.body)
-            if plain is not None:
-                name, found = plain
-                request = InferRequest(
-                    model, version, call.id.decode("ascii"), {name: found}, len(found), None, None, INTERACTIVE,
-                    _NOTHING, found.nbytes,
-                )  # fmt: skip
-                self._start(call, door, request, TensorsReply(call, door, None))
+        bodies = door.plain_bodies
+        if bodies is not None and call.plain:
+            found = bodies.decode(call.body)
+            if found is not None:
+                door.prepared.observe_each((perf_counter() - call.started,))
+                inputs = {bodies.name: found}
+                ticket = door.served.admit(inputs, len(found), found.nbytes, PlainReply(call, door).settle)
+                if ticket is not None:
+                    call.cancel = ticket.cancel
                 return
         headers = call.headers
         given = headers.get(b"inference-header-content-length")
@@ -104,11 +104,11 @@ class Inference:
         self._start(call, door, request, RowsReply(call, door, self._later))
 
     def _start(self, call: Call, door: Door, request: InferRequest, reply: Reply) -> None:
-        door.prepared.add(perf_counter_ns() - call.started_ns)
+        door.prepared.observe_each((perf_counter() - call.started,))
         if request.rows == 0:
-            reply(door.nothing(request.id))
+            reply.settle(door.nothing(request.id))
             return
-        ticket = door.served.infer(request, reply)
+        ticket = door.served.infer(request, reply.settle)
         if ticket is not None and call.response is None:
             call.cancel = ticket.cancel
 
@@ -145,9 +145,9 @@ class Reply:
         self.call = call
         self.door = door
 
-    def __call__(self, result: InferResponse | ForetellError) -> None:
+    def settle(self, result: InferResponse | ForetellError) -> None:
         """Answer the call."""
-        began_ns = perf_counter_ns()
+        began = perf_counter()
         try:
             if isinstance(result, InferResponse):
                 self.write(result)
@@ -158,7 +158,7 @@ class Reply:
         except Exception:  # noqa: BLE001 - whatever it is, the server lives on
             _LOG.exception("request %s: its answer could not be written", self.call.id.decode("ascii"))
             self.call.fail(InternalError("the answer could not be written. This is a bug."))
-        self.door.answered.add(perf_counter_ns() - began_ns)
+        self.door.answered.observe_each((perf_counter() - began,))
 
     def write(self, response: InferResponse) -> None:
         """Write an answer."""
@@ -170,7 +170,7 @@ class TensorsReply(Reply):
 
     __slots__ = ("asked",)
 
-    def __init__(self, call: Call, door: Door, asked: Asked | None) -> None:
+    def __init__(self, call: Call, door: Door, asked: Asked) -> None:
         self.call = call
         self.door = door
         self.asked = asked
@@ -183,6 +183,27 @@ class TensorsReply(Reply):
             return
         head = b"inference-header-content-length: %d\r\n" % json_bytes
         self.call.reply(200, body, _BINARY, timing_header(response.timing) + head)
+
+
+class PlainReply(Reply):
+    """Answers a plain request with all outputs as JSON."""
+
+    __slots__ = ()
+
+    def write(self, response: InferResponse) -> None:
+        """Put the numbers of this caller, which were written once for the whole batch, into the answer."""
+        call, answers = self.call, self.door.plain_answers
+        numbers = answers.numbers(response.batch)
+        if numbers is None:
+            body, _ = self.door.json.encode(response, None)
+            call.reply_timed(body, response.timing)
+            return
+        first, rows = response.first_row, response.rows
+        if rows == 1:
+            texts = [output[first] for output in numbers]
+        else:
+            texts = [b",".join(output[first : first + rows]) for output in numbers]
+        call.reply_numbers(answers.frame(rows, response.batch), texts, response)
 
 
 class RowsReply(Reply):

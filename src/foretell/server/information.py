@@ -154,7 +154,6 @@ class Information:
         return [status_entry(s) for s in self._engine.index() if s.name == model]
 
     def _metrics(self, call: Call, _model: str, _version: str) -> None:
-        self._doors.flush()
         call.reply(200, self._engine.metrics.render().encode(), _TEXT)
 
     def _names(self) -> list[str]:

@@ -25,7 +25,7 @@ from foretell.errors import ConfigError, LoadError, MachineError
 
 __all__ = ["LOADER", "Transport", "best_transport", "start_process_instance"]
 
-LOADER = "foretell.model.load:load"
+LOADER = "foretell.model.load:load_steady"
 Transport = Literal["packets", "stream"]
 _SOCKET_BYTES = 1 << 20
 _PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
