@@ -79,7 +79,7 @@ def saved(name: str, make: Callable[[Path], None]) -> Path:
     """Return a file of the benchmark's data folder, made at its first use."""
     path = DATA / name
     if not path.exists():
-        DATA.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         make(path)
     return path
 

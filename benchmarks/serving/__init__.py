@@ -1,0 +1,1 @@
+"""What the benchmark of serving needs: processes, load, questions with known answers, tables."""
