@@ -53,10 +53,11 @@ class Admission:
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn how long a batch took."""
-        self.pace.observe(rows, seconds)
-        self._caution = scheduling.next_caution(self._caution, self._was_late)
-        self._was_late = False
-        self._learn_rate()
+        if self.pace.observe(rows, seconds):
+            self._learn_rate()
+        if self._was_late or self._caution > 1.0:
+            self._caution = scheduling.next_caution(self._caution, self._was_late)
+            self._was_late = False
 
     def was_late(self) -> None:
         """Learn that a request was admitted and not answered in time."""
@@ -68,9 +69,18 @@ class Admission:
         Raises:
             RequestTooLarge, QueueFull, Overloaded, DeadlineExceeded, ModelNotReady: Why not.
         """
-        queue, seats = self._queue, self._seats
+        queue, seats, limits = self._queue, self._seats, self._limits
         count = len(seats.all)
         queued_rows = queue.rows
+        # Whoever would be in time behind everybody, with a place to spare, is let in without a closer look.
+        if (
+            count
+            and (seats.flying_s + (queued_rows + rows) * self._rate_s) * self._caution
+            < min(0.5 * left_s, limits.max_queue_s)
+            and queued_rows + rows <= limits.max_queue_rows
+            and queue.nbytes + nbytes <= limits.max_queue_bytes
+        ):
+            return
         ahead = queue.rows_ahead(priority, now + left_s) if queued_rows else 0
         wait_s = (seats.flying_s + (ahead + rows) * self._rate_s) * self._caution
         if count > 1:
@@ -80,7 +90,7 @@ class Admission:
                 raise self.not_ready(now)
             wait_s += max(0.0, self.outage_until - now)
         is_idle = count > 0 and not queued_rows and not seats.in_flight
-        why = scheduling.admit(rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, is_idle, self._limits)
+        why = scheduling.admit(rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, is_idle, limits)
         if why is not None:
             raise self._refusal(why, rows, nbytes, wait_s, left_s)
 

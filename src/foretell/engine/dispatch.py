@@ -88,6 +88,9 @@ class Dispatch:
             if slack_s <= self._pace.seconds(first.rows) and (slack_s <= 0 or seat.jobs or len(self._queue) > 1):
                 doomed += self._queue.take(first, 0, 0, alone=True)
                 continue
+            if first.rows == self._queue.rows:
+                self._send(seat, self._queue.take(first, 0, 0, alone=True), None, now)
+                break
             most_rows = scheduling.batch_rows(self._pace, slack_s, self._limits.max_batch_size)
             alone = not self.batchable
             self._send(seat, self._queue.take(first, most_rows, self._limits.max_batch_bytes, alone), None, now)

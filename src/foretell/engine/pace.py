@@ -14,6 +14,10 @@ _MEMORY = 0.98
 _RIDGE = 0.01
 _OUTLIER = 8.0
 _TRUSTED_AFTER = 10
+_FITTED_UNTIL = 32
+_FITTED_EVERY = 8
+"""Batches. One more hardly moves the line, and fitting costs as much as the rest of what is done for a quick batch."""
+_QUICK_S = 0.001
 
 
 class Pace:
@@ -43,8 +47,8 @@ class Pace:
         """Return how long a batch of `rows` should take; 0 while nothing is known."""
         return self.fixed_s + self.row_s * rows
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """Learn that a batch of `rows` took `seconds`."""
+    def observe(self, rows: int, seconds: float) -> bool:
+        """Learn that a batch of `rows` took `seconds`. False: the line is as it was; it is fitted now and then."""
         if self._n >= _TRUSTED_AFTER:
             # One pause of the machine must not double every prediction; if it is the new truth, it comes again.
             seconds = min(seconds, _OUTLIER * self.seconds(rows) + 0.001)
@@ -55,7 +59,10 @@ class Pace:
         self._y = self._y * _MEMORY + seconds
         self._xx = self._xx * _MEMORY + rows * rows
         self._xy = self._xy * _MEMORY + rows * seconds
+        if seconds < _QUICK_S and self._n > _FITTED_UNTIL and self._n % _FITTED_EVERY:
+            return False
         self._fit()
+        return True
 
     def _fit(self) -> None:
         x, y = self._x / self._w, self._y / self._w

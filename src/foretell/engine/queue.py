@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any
 
 from numpy.typing import NDArray
@@ -94,13 +94,15 @@ class _Lane:
         self.heap: list[tuple[float, int, Ticket]] = []
         self.count = 0
 
-    def push(self, ticket: Ticket) -> None:
-        line = self.line
-        if not line or ticket.deadline >= line[-1].deadline:
-            line.append(ticket)
-        else:
-            self.count += 1
-            heapq.heappush(self.heap, (ticket.deadline, self.count, ticket))
+    def push_in(self, ticket: Ticket) -> None:
+        """Add a ticket that is due before the last of the line."""
+        self.count += 1
+        heapq.heappush(self.heap, (ticket.deadline, self.count, ticket))
+
+    def waiting(self) -> Iterator[Ticket]:
+        """Give every ticket somebody waits for."""
+        yield from (ticket for ticket in self.line if ticket.done is not None)
+        yield from (ticket for _, _, ticket in self.heap if ticket.done is not None)
 
     def head(self) -> Ticket | None:
         """Return the first ticket somebody waits for; the others before it are dropped."""
@@ -128,6 +130,36 @@ class _Lane:
         heapq.heapify(self.heap)
 
 
+class _Urgencies:
+    """Rows that wait, by priority and by when they are due."""
+
+    __slots__ = ("_rows",)
+
+    def __init__(self) -> None:
+        self._rows: tuple[dict[int, int], dict[int, int]] = ({}, {})
+
+    def count(self, ticket: Ticket) -> None:
+        """Count a ticket that waits."""
+        ticket.bucket = bucket = int(min(ticket.deadline, ticket.admitted + _FAR_S) * _BUCKET)
+        rows = self._rows[ticket.priority]
+        rows[bucket] = rows.get(bucket, 0) + ticket.rows
+
+    def count_out(self, ticket: Ticket) -> None:
+        """Count a ticket that waits no more."""
+        rows, bucket = self._rows[ticket.priority], ticket.bucket
+        left = rows[bucket] - ticket.rows
+        if left:
+            rows[bucket] = left
+        else:
+            del rows[bucket]
+
+    def rows_ahead(self, priority: int, deadline: float) -> int:
+        """Return the rows that run before a new ticket."""
+        bucket = int(deadline * _BUCKET)
+        ahead = sum(rows for key, rows in self._rows[priority].items() if key <= bucket)
+        return ahead + sum(self._rows[0].values()) if priority else ahead
+
+
 class Queue:
     """Everything of one version that waits.
 
@@ -136,7 +168,7 @@ class Queue:
         nbytes: Of their tensors.
     """
 
-    __slots__ = ("_alive", "_buckets", "_dead", "_lanes", "_latest", "nbytes", "rows")
+    __slots__ = ("_alive", "_dead", "_lanes", "_latest", "_urgencies", "nbytes", "rows")
 
     def __init__(self) -> None:
         self.rows = 0
@@ -144,36 +176,47 @@ class Queue:
         self._alive = 0
         self._dead = 0
         self._lanes: tuple[dict[Hashable, _Lane], dict[Hashable, _Lane]] = ({}, {})
-        self._buckets: tuple[dict[int, int], dict[int, int]] = ({}, {})
         self._latest = [0.0, 0.0]
+        self._urgencies: _Urgencies | None = None
+        """Counted while somebody asks who would push in; mostly everybody comes last."""
 
     def __len__(self) -> int:
         return self._alive
 
     def push(self, ticket: Ticket) -> None:
         """Let a ticket wait."""
-        priority = ticket.priority
+        priority, deadline = ticket.priority, ticket.deadline
         lane = self._lanes[priority].get(ticket.key)
         if lane is None:
             lane = self._lanes[priority][ticket.key] = _Lane()
-        lane.push(ticket)
+        line = lane.line
+        if not line or deadline >= line[-1].deadline:
+            line.append(ticket)
+        else:
+            lane.push_in(ticket)
         ticket.is_queued = True
-        deadline, buckets = ticket.deadline, self._buckets[priority]
-        if deadline > self._latest[priority] or not buckets:
+        if not self._alive:
+            self._latest, self._urgencies = [0.0, 0.0], None
+        if deadline > self._latest[priority]:
             self._latest[priority] = deadline
-        ticket.bucket = bucket = int(min(deadline, ticket.admitted + _FAR_S) * _BUCKET)
-        buckets[bucket] = buckets.get(bucket, 0) + ticket.rows
         self._alive += 1
         self.rows += ticket.rows
         self.nbytes += ticket.nbytes
+        if self._urgencies is not None:
+            self._urgencies.count(ticket)
 
     def rows_ahead(self, priority: int, deadline: float) -> int:
         """Return about how many rows run before a new ticket: those more urgent, or as urgent within 250 ms."""
-        if priority == 0 and deadline >= self._latest[0]:
-            return sum(self._buckets[0].values()) if self._buckets[1] else self.rows
-        own, bucket = self._buckets[priority], int(deadline * _BUCKET)
-        ahead = sum(rows for key, rows in own.items() if key <= bucket)
-        return ahead + sum(self._buckets[0].values()) if priority else ahead
+        latest = self._latest
+        if deadline >= latest[priority] and (priority or not latest[1]):
+            return self.rows
+        if self._urgencies is None:
+            self._urgencies = _Urgencies()
+            for lanes in self._lanes:
+                for lane in lanes.values():
+                    for ticket in lane.waiting():
+                        self._urgencies.count(ticket)
+        return self._urgencies.rows_ahead(priority, deadline)
 
     def forget(self, ticket: Ticket) -> None:
         """Count a waiting ticket out: it was settled or cancelled. Its place is cleared later."""
@@ -186,6 +229,11 @@ class Queue:
     def first(self) -> Ticket | None:
         """Return the ticket to run next."""
         for lanes in self._lanes:
+            if len(lanes) == 1:
+                (only,) = lanes.values()
+                found = only.head()
+                if found is not None:
+                    return found
             best = None
             for key in list(lanes):
                 head = lanes[key].head()
@@ -248,12 +296,8 @@ class Queue:
         self._alive -= 1
         self.rows -= ticket.rows
         self.nbytes -= ticket.nbytes
-        buckets, bucket = self._buckets[ticket.priority], ticket.bucket
-        left = buckets[bucket] - ticket.rows
-        if left:
-            buckets[bucket] = left
-        else:
-            del buckets[bucket]
+        if self._urgencies is not None:
+            self._urgencies.count_out(ticket)
 
     def _sweep(self) -> None:
         self._dead = 0

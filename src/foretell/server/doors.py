@@ -76,7 +76,9 @@ class Doors:
             ModelNotFound: There is none of this name or version.
             Unavailable: It does not answer now.
         """
-        return self.to(self._engine.model(model, version))
+        served = self._engine.model(model, version)
+        door = self._doors.get(served)
+        return door if door is not None and door.hello is served.hello else self.to(served)
 
     def to(self, served: Served) -> Door:
         """Return the door to a version that was loaded."""
