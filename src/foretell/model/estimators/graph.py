@@ -105,6 +105,13 @@ class Graph:
         """Return a constant array with the datatype of a tensor."""
         return self.constant(np.asarray(values, _DTYPES[like.datatype]))
 
+    def total(self, tensor: Tensor) -> str:
+        """Add the sum of each row, of shape (rows, 1).
+
+        ONNX Runtime's ReduceSum rounds by where a row begins in memory; a product of matrices does not.
+        """
+        return self.op("MatMul", tensor.name, self.array(np.ones((tensor.width, 1)), tensor))
+
     def like(self, name: str, other: Tensor, width: int | None = None) -> Tensor:
         """Return a tensor with the datatype of another."""
         return Tensor(name, other.datatype, other.width if width is None else width)

@@ -85,7 +85,7 @@ def _shares_of_sigmoids(compiler: Compiler, x: Tensor) -> Tensor:
     """
     graph = compiler.graph
     each = graph.op("Reciprocal", graph.op("Add", graph.op("Exp", graph.op("Neg", x.name)), graph.number(1, x)))
-    total = graph.op("ReduceSum", each, graph.constant(np.array([1], np.int64)))
+    total = graph.total(graph.like(each, x))
     empty = graph.op("Equal", total, graph.number(0, x))
     share = graph.op("Div", each, graph.op("Where", empty, graph.number(1, x), total))
     return graph.like(graph.op("Where", empty, graph.number(1 / x.width, x), share), x)

@@ -165,7 +165,7 @@ def one_against_rest(compiler: Compiler, estimator: Any, source: Source, method:
             first = graph.op("Sub", graph.number(1, parts[0]), parts[0].name)
             return graph.join([graph.like(first, parts[0]), parts[0]])
         each = graph.join(parts)
-        total = graph.op("ReduceSum", each.name, graph.constant(np.array([1], np.int64)))
+        total = graph.total(each)
         empty = graph.op("Equal", total, graph.number(0, each))
         return graph.like(graph.op("Div", each.name, graph.op("Where", empty, graph.number(1, each), total)), each)
     scored = all(hasattr(m, "decision_function") for m in estimator.estimators_)

@@ -68,7 +68,7 @@ def _normalized(compiler: Compiler, parts: list[Tensor], classes: int) -> Tensor
     if classes == 2:
         first = graph.op("Sub", graph.number(1, each), each.name)
         return graph.join([graph.like(first, each), each])
-    total = graph.op("ReduceSum", each.name, graph.constant(np.array([1], np.int64)))
+    total = graph.total(each)
     empty = graph.op("Equal", total, graph.number(0, each))
     share = graph.op("Div", each.name, graph.op("Where", empty, graph.number(1, each), total))
     return graph.like(graph.op("Where", empty, graph.number(1 / classes, each), share), each)
