@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from foretell.server.logs import JsonLines, RequestLog
+from foretell.server.observer import Account
 
 
 @pytest.fixture
@@ -27,8 +28,14 @@ def lines():
     logger.removeHandler(handler)
 
 
+def account(**given):
+    told = {"door": "http", "route": "infer", "request": "POST /", "id": "id", "status": 200}
+    return Account(**told | {"started": 10.0, "ended": 10.0015} | given)
+
+
 def test_one_line_whatever_is_in_it(lines):
-    RequestLog(1.0).write("http", "id", 'GET /\r\n{"level": "forged"}\u2028\x1b[31m\x85' + "x" * 1000, 200, 1_500_000)
+    forged = 'GET /\r\n{"level": "forged"}\u2028\x1b[31m\x85' + "x" * 1000
+    RequestLog(1.0).write(account(request=forged, model=forged))
     (line,) = lines
     assert len(line.splitlines()) == 1
     assert line.isascii()
@@ -39,9 +46,11 @@ def test_one_line_whatever_is_in_it(lines):
 
 def test_a_share(lines):
     for _ in range(2000):
-        RequestLog(0.1).write("grpc", "", "ModelInfer", "OK", 1)
+        RequestLog(0.1).write(account())
     assert 100 < len(lines) < 320
-    assert not RequestLog(0.0).is_on
+    lines.clear()
+    RequestLog(0.0).write(account())
+    assert not lines
 
 
 def test_a_trace_is_in_the_line():

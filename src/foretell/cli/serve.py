@@ -59,6 +59,8 @@ def _add_doors(group: Any) -> None:
     group.add_argument("--max-connections", type=int, default=1024, metavar="N")
     group.add_argument("--drain", type=float, default=30.0, metavar="S", help="time for requests in flight at the end")
     group.add_argument("--log-requests", type=float, default=0.0, metavar="SHARE", help="0 to 1: log a JSON line each")
+    group.add_argument("--trace-to", metavar="URL", help="send spans to this collector, OTLP over HTTP")
+    group.add_argument("--trace-share", type=float, metavar="SHARE", help="0 to 1: keep this share of new traces")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -68,6 +70,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ConfigError(f'serve: {error.name} is not installed; pip install "foretell[serve]"') from None
     from foretell.server.logs import log_to_stderr
     from foretell.server.settings import ServerSettings
+    from foretell.server.tracing import tracer_of
 
     log_to_stderr()
     settings = ServerSettings(
@@ -86,9 +89,15 @@ def _run(args: argparse.Namespace) -> int:
         max_connections=args.max_connections,
         drain_s=args.drain,
         log_requests=args.log_requests,
+        trace_to=args.trace_to,
+        trace_share=args.trace_share,
     )
-
-    settled = run(lambda: Server(_engine(args), settings), args.paths, _tell)
+    tracer = tracer_of(settings.trace_to, settings.trace_share)
+    try:
+        settled = run(lambda: Server(_engine(args), settings, tracer), args.paths, _tell)
+    finally:
+        if tracer is not None:
+            tracer.close()
     return 0 if settled else 5
 
 

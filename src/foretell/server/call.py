@@ -57,9 +57,14 @@ class Call:
     """One request on its way to its answer."""
 
     __slots__ = (
-        "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "plain", "response",
-        "started", "target",
+        "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "plain", "priority",
+        "response", "result", "rows", "settled", "started", "target",
     )  # fmt: skip
+    rows: int
+    priority: int
+    result: InferResponse | ForetellError
+    settled: float
+    """These four are set on the way where they are known, for whoever observes; see `observer.account_of`."""
 
     def __init__(self, connection: Line, method: bytes, target: bytes, headers: dict[bytes, bytes]) -> None:
         self.connection = connection
@@ -131,6 +136,7 @@ class Call:
 
     def fail(self, error: ForetellError) -> None:
         """Answer with an error."""
+        self.result = error
         headers = b""
         if isinstance(error, Unavailable):
             headers = b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))

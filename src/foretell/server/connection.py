@@ -18,16 +18,17 @@ from foretell.protocol.status import Refused
 from foretell.server.call import Call, Head, is_plain
 from foretell.server.settings import ServerSettings
 
-__all__ = ["Connection", "Desk"]
+__all__ = ["WANTED", "Connection", "Desk"]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_WANTED = frozenset(
+WANTED = frozenset(
     (
         b"authorization", b"accept", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect",
         b"host", b"inference-header-content-length", b"origin", b"sec-fetch-site", b"transfer-encoding",
         b"x-request-id", b"x-request-priority", b"x-request-timeout-ms",
     )
 )  # fmt: skip
+"""Headers that mean something here; the others are not kept."""
 _ONCE = frozenset((b"host", b"authorization", b"content-type", b"origin", b"inference-header-content-length"))
 _IDLE, _HEAD, _BODY = 0, 1, 2
 _FRESH = -1.0
@@ -50,6 +51,8 @@ class Desk(Protocol):
     draining: bool
     heads: dict[bytes, Head]
     """Heads that passed, by their bytes: clients send the same again and again, and parsing is most of a request."""
+    wanted: frozenset[bytes]
+    """Headers to keep."""
     body_bytes: int
     """Of all bodies being received."""
 
@@ -82,6 +85,7 @@ class Connection(asyncio.Protocol):
         self.is_old = False
         """HTTP/1.0: keeping the connection must be said."""
         self._settings = desk.settings
+        self._wanted = desk.wanted
         self._loop = asyncio.get_running_loop()
         self._parser = httptools.HttpRequestParser(self)
         self._calls: deque[Call] = deque()
@@ -242,7 +246,7 @@ class Connection(asyncio.Protocol):
         if self._header_count > settings.max_headers or self._header_bytes > settings.max_header_bytes:
             raise self._refused(_headers_too_large())
         name = name.lower()
-        if name not in _WANTED or self._phase == _BODY:  # trailers mean nothing here
+        if name not in self._wanted or self._phase == _BODY:  # trailers mean nothing here
             return
         if name in self._headers and name in _ONCE:
             raise self._refused(Refused(f'header "{name.decode()}": it is there twice', code="bad_header"))

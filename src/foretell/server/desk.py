@@ -12,12 +12,12 @@ from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.metrics import Count
 from foretell.server.call import Call, Head
-from foretell.server.connection import Connection
+from foretell.server.connection import WANTED, Connection
 from foretell.server.doors import Doors
 from foretell.server.guard import Guard
 from foretell.server.inference import Inference
 from foretell.server.information import Information
-from foretell.server.logs import RequestLog
+from foretell.server.observer import TRACE_HEADERS, Observer, account_of
 from foretell.server.routes import match
 from foretell.server.settings import ServerSettings
 
@@ -32,14 +32,18 @@ Handler = Callable[[Call, str, str], None]
 class HttpDesk:
     """All of the HTTP door that is not one connection."""
 
-    def __init__(self, engine: Engine, settings: ServerSettings, doors: Doors) -> None:
+    def __init__(
+        self, engine: Engine, settings: ServerSettings, doors: Doors, observer: Observer | None = None
+    ) -> None:
         self.settings = settings
         self.connections: set[Connection] = set()
         self.draining = False
         self.heads: dict[bytes, Head] = {}
         self.body_bytes = 0
         self._guard = Guard(settings)
-        self._log = RequestLog(settings.log_requests)
+        self._observer = observer
+        traced = observer is not None and observer.tracer is not None
+        self.wanted = WANTED | TRACE_HEADERS if traced else WANTED
         self._metrics = engine.metrics
         self._done: dict[str, Count] = {}
         inference, information = Inference(engine, doors), Information(engine, settings, doors)
@@ -83,9 +87,9 @@ class HttpDesk:
             if status == 200:
                 self._done[call.label] = count
         count.value += 1
-        if self._log.is_on:
-            what = f"{call.method.decode('latin-1')} {call.target.decode('latin-1')}"
-            self._log.write("http", call.id.decode("ascii"), what, status, round((perf_counter() - call.started) * 1e9))
+        if self._observer is not None:
+            *_, model, version = self._known.get(call.target) or ("", "")
+            self._observer.told(account_of(call, status, model, version, perf_counter()))
 
     def check(self, now: float) -> None:
         """Look after slow clients."""

@@ -11,7 +11,7 @@ import itertools
 import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from time import perf_counter_ns
+from time import perf_counter
 from typing import Any
 
 import grpc
@@ -26,7 +26,7 @@ from foretell.protocol.openinference_proto import OpenInferenceProto, parse
 from foretell.protocol.status import Refused, error_text, status_of
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import Keys
-from foretell.server.logs import RequestLog
+from foretell.server.observer import Account, Observer
 from foretell.server.settings import ServerSettings
 
 __all__ = ["GrpcDoor"]
@@ -44,12 +44,14 @@ Unary = Callable[[Any, grpc.aio.ServicerContext], Awaitable[Any]]
 class GrpcDoor:
     """The service of one engine."""
 
-    def __init__(self, engine: Engine, settings: ServerSettings, doors: Doors) -> None:
+    def __init__(
+        self, engine: Engine, settings: ServerSettings, doors: Doors, observer: Observer | None = None
+    ) -> None:
         self._engine = engine
         self._settings = settings
         self._doors = doors
         self._keys = Keys(settings.api_key_file) if settings.api_key_file is not None else None
-        self._log = RequestLog(settings.log_requests)
+        self._observer = observer
         self._prefix = f"g{os.urandom(4).hex()}"
         self._ids = itertools.count(1)
         self._server: grpc.aio.Server | None = None
@@ -128,27 +130,35 @@ class GrpcDoor:
         """Return a handler of bytes that turns whatever goes wrong into a status."""
         replies = self._engine.metrics.responses
 
-        def settled(status: str, began_ns: int) -> None:
+        def settled(status: str, began: float, context: Any, error: ForetellError | None = None) -> None:
             replies.child("grpc", name, status).value += 1
-            if self._log.is_on:
-                self._log.write("grpc", "", name, status, perf_counter_ns() - began_ns)
+            if self._observer is not None:
+                given = dict(context.invocation_metadata() or ())
+                self._observer.told(
+                    Account(
+                        door="grpc", route=name, request=name, id="", status=status, started=began,
+                        ended=perf_counter(), result=error, traceparent=str(given.get("traceparent", "")),
+                        tracestate=str(given.get("tracestate", "")),
+                    )
+                )  # fmt: skip
 
         async def handle(data: bytes, context: grpc.aio.ServicerContext) -> bytes:
-            began_ns = perf_counter_ns()
+            began = perf_counter()
             try:
                 if name not in ("ServerLive", "ServerReady"):
                     self._admit(context)
                 answer: bytes = (await method(parse(kind, data), context)).SerializeToString()
             except ForetellError as error:
-                settled(status_of(error).grpc, began_ns)
+                settled(status_of(error).grpc, began, context, error)
                 await _abort(context, error)
                 raise
             except Exception as error:
                 _LOG.exception("grpc %s: failed", name)
-                settled("INTERNAL", began_ns)
-                await _abort(context, InternalError(f"{name}: {error}. This is a bug."))
+                bug = InternalError(f"{name}: {error}. This is a bug.")
+                settled("INTERNAL", began, context, bug)
+                await _abort(context, bug)
                 raise
-            settled("OK", began_ns)
+            settled("OK", began, context)
             return answer
 
         return handle

@@ -59,6 +59,7 @@ class Inference:
             found = bodies.decode(call.body)
             if found is not None:
                 door.prepared.observe_each((perf_counter() - call.started,))
+                call.rows = len(found)
                 inputs = {bodies.name: found}
                 ticket = door.served.admit(inputs, len(found), found.nbytes, PlainReply(call, door).settle)
                 if ticket is not None:
@@ -105,6 +106,7 @@ class Inference:
 
     def _start(self, call: Call, door: Door, request: InferRequest, reply: Reply) -> None:
         door.prepared.observe_each((perf_counter() - call.started,))
+        call.rows, call.priority = request.rows, request.priority
         if request.rows == 0:
             reply.settle(door.nothing(request.id))
             return
@@ -147,7 +149,8 @@ class Reply:
 
     def settle(self, result: InferResponse | ForetellError) -> None:
         """Answer the call."""
-        began = perf_counter()
+        self.call.settled = began = perf_counter()
+        self.call.result = result
         try:
             if isinstance(result, InferResponse):
                 self.write(result)

@@ -8,7 +8,10 @@ import random
 import sys
 import time
 import traceback
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foretell.server.observer import Account
 
 __all__ = ["JsonLines", "RequestLog", "log_to_stderr"]
 
@@ -37,22 +40,25 @@ class RequestLog:
     def __init__(self, share: float) -> None:
         """Take the share of requests that are logged, 0 to 1."""
         self._share = share
-        self.is_on = share > 0
 
-    def write(self, door: str, request_id: str, what: str, status: Any, took_ns: int) -> None:
-        """Write a line, if it is the turn of this request.
-
-        Args:
-            door: `http` or `grpc`.
-            request_id: As the client was told.
-            what: Method and path; cut off after 256 characters.
-            status: Of HTTP, or the name of gRPC's code.
-            took_ns: From its head until its answer.
-        """
-        if self._share < 1 and random.random() >= self._share:
+    def write(self, account: Account) -> None:
+        """Write a line, if it is the turn of this request."""
+        if self._share <= 0 or (self._share < 1 and random.random() >= self._share):
             return
-        told = {"door": door, "id": request_id, "request": what[:_LONGEST], "status": status}
-        _REQUESTS.info(told | {"ms": round(took_ns / 1e6, 3)})
+        told: dict[str, Any] = {
+            "door": account.door,
+            "id": account.id,
+            "request": account.request[:_LONGEST],
+            "model": account.model[:_LONGEST],
+            "version": account.version[:_LONGEST],
+            "rows": account.rows,
+            "priority": account.priority_name,
+            "status": account.status,
+            "code": account.code,
+            "ms": round((account.ended - account.started) * 1e3, 3),
+        }
+        stages = {f"{stage}_ms": round(took_s * 1e3, 3) for stage, took_s in account.stages_s().items()}
+        _REQUESTS.info(told | stages)
 
 
 def log_to_stderr() -> None:

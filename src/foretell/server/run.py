@@ -25,6 +25,7 @@ from foretell.errors import ConfigError
 from foretell.server.connection import Connection
 from foretell.server.desk import HttpDesk
 from foretell.server.doors import Doors
+from foretell.server.observer import Tracer, observer_of
 from foretell.server.settings import ServerSettings
 
 __all__ = ["Server", "run"]
@@ -37,13 +38,14 @@ _BACKLOG = 2048
 class Server:
     """The doors of one engine. Used from one event loop alone."""
 
-    def __init__(self, engine: Engine, settings: ServerSettings) -> None:
+    def __init__(self, engine: Engine, settings: ServerSettings, tracer: Tracer | None = None) -> None:
         self.engine = engine
         self.settings = settings
         self.http_port: int | None = None
         self.grpc_port: int | None = None
         self._doors = Doors(engine)
-        self._desk = HttpDesk(engine, settings, self._doors)
+        self._observer = observer_of(settings.log_requests, tracer)
+        self._desk = HttpDesk(engine, settings, self._doors, self._observer)
         self._http: asyncio.Server | None = None
         self._grpc: Any = None
         self._checker: asyncio.TimerHandle | None = None
@@ -72,7 +74,7 @@ class Server:
 
             # The library writes to stderr by itself where a port is taken.
             _listen(settings.host, settings.grpc_port, "--grpc-port").close()
-            self._grpc = GrpcDoor(self.engine, settings, self._doors)
+            self._grpc = GrpcDoor(self.engine, settings, self._doors, self._observer)
             self.grpc_port = await self._grpc.bind()
         self._check()
 

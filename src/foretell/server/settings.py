@@ -56,6 +56,10 @@ class ServerSettings:
     """How long requests in flight may take after SIGTERM."""
     log_requests: float = 0.0
     """Share of requests that are logged, one JSON line each. Errors of the server are always logged."""
+    trace_to: str | None = None
+    """Collector that takes spans, OTLP over HTTP. None: as the variables OTEL_* say, which say nothing by default."""
+    trace_share: float | None = None
+    """Share of the traces that begin here that are kept. None: as OTEL_TRACES_SAMPLER says, or all."""
 
     def __post_init__(self) -> None:
         if not self.is_local and self.api_key_file is None and not self.insecure_no_auth:
@@ -68,6 +72,8 @@ class ServerSettings:
             raise ConfigError("--tls-client-ca: it needs --tls-cert and --tls-key")
         if not 0 <= self.log_requests <= 1:
             raise ConfigError(f"--log-requests {self.log_requests:g}: expected a share from 0 to 1")
+        if self.trace_share is not None and not 0 <= self.trace_share <= 1:
+            raise ConfigError(f"--trace-share {self.trace_share:g}: expected a share from 0 to 1")
         for name in ("max_body_bytes", "max_connections", "drain_s"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"setting {name}: {getattr(self, name)}, expected more than 0")
