@@ -1,5 +1,6 @@
 """The models of the benchmarks, trained and saved once, each with its original."""
 
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,3 +123,15 @@ def catboost() -> Case:
         return written.read_bytes()
 
     return Case("catboost", path, lambda x: model.predict_proba(x)[:, 1], graph)
+
+
+def ames() -> Path:
+    """Return the fitted pipeline of examples/ames; homes.csv and new_homes.csv lie beside it."""
+    return saved("ames.joblib", _train_ames)
+
+
+def _train_ames(path: Path) -> None:
+    sys.path.insert(0, str(path.parents[2] / "examples" / "ames"))
+    import train
+
+    train.main(path.parent)

@@ -9,7 +9,7 @@ import joblib
 import models
 import numpy as np
 import pandas as pd
-from common import heading, in_turn, median, ratio, saved, session, thirty_floats, verdict
+from common import heading, in_turn, median, ratio, session, thirty_floats, verdict
 
 import foretell
 
@@ -43,7 +43,7 @@ def forest() -> bool:
 
 def ames() -> bool:
     """An Ames row given as a dict beside the fitted pipeline on a one-row DataFrame made from the same dict."""
-    path = saved("ames.joblib", _train_ames)
+    path = models.ames()
     pipeline = joblib.load(path)
     model = foretell.load(path, trust=True)
     homes = pd.read_csv(path.with_name("new_homes.csv"))
@@ -54,13 +54,6 @@ def ames() -> bool:
     theirs, ours = median(taken["pipeline"]), median(taken["foretell"])
     print(f"pipeline.predict {theirs * 1e6:,.0f} us, foretell {ours * 1e6:.1f} us")
     return verdict("times the pipeline's predict", ratio(taken["pipeline"], taken["foretell"]), 20)
-
-
-def _train_ames(path) -> None:
-    sys.path.insert(0, str(path.parents[2] / "examples" / "ames"))
-    import train
-
-    train.main(path.parent)
 
 
 if __name__ == "__main__":

@@ -1,60 +1,140 @@
 """Servers under a closed loop: Foretell beside its rivals, each in an environment of its own, in turn.
 
-python benchmarks/serve.py [--part tensors|ames|grpc] [--only NAME ...] [--seconds S] [--rounds N] [--json FILE]
+python benchmarks/serve.py [--part tensors|ames|grpc ...] [--only NAME ...] [--seconds S] [--rounds N] [--json FILE]
+
+Needs wrk, and for gRPC h2load. The first run installs the rivals (gigabytes). A rival that fails to install or to start
+is reported with the reason; the table goes on.
 """
 
 import argparse
 import json
+import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from statistics import median
+from typing import Any
 
+import joblib
 import models
 import numpy as np
-from common import heading, many, saved, session, verdict
-from rivals import tensors
+import pandas as pd
+from common import DATA, heading, many, saved, session, verdict
+from rivals import rows, tensors
 from rivals.rival import Server
+from serving.grpc_load import over_grpc
 from serving.table import markdown, ratio
 from serving.turns import Measured, Questions, measure_in_turn
 
 ROWS = 64
-"""Different rows that the generator posts in turn."""
+"""Different rows, which the generator posts in turn."""
+
+Measure = Callable[..., list[Measured]]
 
 
-def tensors_part(options: argparse.Namespace) -> list[Measured]:
-    heading("Servers: one row of 30 floats a request, JSON, XGBoost with 300 trees")
+def tensors_part(measure: Measure) -> list[Measured]:
+    heading("Servers: a row of 30 floats a request, JSON, XGBoost with 300 trees")
+    graph, own, questions = _floats()
+    return measure(tensors.servers(graph, own), graph, questions)
+
+
+def grpc_part(measure: Measure) -> list[Measured]:
+    heading("gRPC: a row of 30 floats a request, raw contents, the same model; h2load")
+    graph, _, questions = _floats()
+    servers = [s for s in tensors.servers(graph, graph) if s.is_ours and s.model is None]
+    return measure(servers, graph, questions, load=over_grpc)
+
+
+def ames_part(measure: Measure) -> list[Measured]:
+    heading("Servers: a home of 73 named, mixed values a request, JSON, a scikit-learn pipeline")
+    pipeline = models.ames()
+    bundle = saved("served/ames", lambda p: _convert(pipeline, p))
+    homes = pd.read_csv(DATA / "new_homes.csv").drop(columns="Id")[:ROWS]
+    answers = [[price] for price in joblib.load(pipeline).predict(homes)]
+    texts = [{k: None if pd.isna(v) else v for k, v in home.items()} for home in homes.to_dict("records")]
+    return measure(rows.servers(bundle, pipeline), bundle, Questions(texts, answers, 1e-5))
+
+
+def _floats() -> tuple[Path, Path, Questions]:
     case = models.xgboost()
     graph = saved("served/xgb.onnx", lambda p: p.write_bytes(case.graph()))
     own = saved("served/xgb.json", lambda p: p.write_bytes(case.path.read_bytes()))
-    rows = np.round(many(ROWS), 4)
-    expected = session(graph.read_bytes(), 1).run(["probabilities"], {"input": rows})[0]
-    texts = [[float(str(value)) for value in row] for row in rows]
-    questions = Questions(texts, expected.tolist(), 2e-6)
-    measured = measured_of(tensors.servers(graph, own), graph, questions, options)
-    return measured
+    inputs = np.round(many(ROWS), 4)
+    (expected,) = session(graph.read_bytes(), 1).run(["probabilities"], {"input": inputs})
+    shortest = [[float(str(value)) for value in row] for row in inputs]
+    return graph, own, Questions(shortest, expected.tolist(), 2e-6)
 
 
-def measured_of(
-    servers: list[Server], model: Path, questions: Questions, options: argparse.Namespace
-) -> list[Measured]:
-    if options.only:
-        servers = [s for s in servers if any(name.lower() in s.name.lower() for name in options.only)]
-    return measure_in_turn(servers, model, questions, seconds=options.seconds, rounds=options.rounds)
+def _convert(pipeline: Path, bundle: Path) -> None:
+    foretell = str(Path(sys.executable).with_name("foretell"))
+    sample = ["--sample", str(pipeline.with_name("homes.csv")), "--target", "Sale_Price"]
+    command = [foretell, "convert", str(pipeline), "--trust", *sample, "-o", str(bundle)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+PARTS = {"tensors": tensors_part, "ames": ames_part, "grpc": grpc_part}
+GOALS = {
+    "tensors": {"mosec": 2.5, "MLServer": 20, "KServe": 20, "LitServe": 20, "BentoML": 20, "Ray": 100},
+    "ames": {"MLServer": 10, "mlflow": 30},
+}
+
+
+def judge(part: str, measured: Sequence[Measured]) -> bool:
+    """Print what was to be reached and whether it was; what was not measured is not judged."""
+    found = {one.name: one for one in measured if one.loads and not one.failed}
+    ours, plain = found.get("foretell"), found.get("foretell --isolation none")
+    good = []
+    for name, one in found.items():
+        goal = next((times for word, times in GOALS.get(part, {}).items() if name.startswith(word)), None)
+        if ours and goal:
+            good.append(verdict(f"{part}, c=64: times {name}", ratio(ours, one, "64"), goal))
+            slower = _p99(ours) / _p99(one)
+            good.append(verdict(f"{part}, c=64: p99 beside that of {name}", slower, 1, at_most=True))
+    if part == "tensors" and ours:
+        per_s = median(load.per_s for load in ours.loads["64"])
+        good.append(verdict("tensors, c=64: requests/s", per_s, 25_000))
+        good.append(verdict("tensors, c=1: p50 in ms", _p50(ours), 0.35, at_most=True))
+        good.append(verdict("seconds until ready", median(ours.ready_s), 1, at_most=True))
+        good.append(verdict("idle memory in MB, front and worker", median(ours.idle_mb), 120, at_most=True))
+    if part == "tensors" and plain:
+        good.append(verdict("tensors, c=1, --isolation none: p50 in ms", _p50(plain), 0.22, at_most=True))
+    return all(good)
+
+
+def _p99(one: Measured) -> float:
+    return median(load.p99_ms for load in one.loads["64"])
+
+
+def _p50(one: Measured) -> float:
+    return median(load.p50_ms for load in one.loads["1"])
 
 
 def main() -> bool:
+    options = arguments()
+
+    def measure(servers: Sequence[Server], model: Path, questions: Questions, **how: Any) -> list[Measured]:
+        picked = [s for s in servers if not options.only or any(n.lower() in s.name.lower() for n in options.only)]
+        return measure_in_turn(picked, model, questions, seconds=options.seconds, rounds=options.rounds, **how)
+
+    every, good = {}, True
+    for part in options.part or PARTS:
+        measured = every[part] = PARTS[part](measure)
+        print(markdown(measured, next((one for one in measured if one.name == "foretell"), None)), end="\n\n")
+        good = judge(part, measured) and good
+        if options.json:
+            options.json.write_text(json.dumps({k: [asdict(one) for one in v] for k, v in every.items()}, indent=1))
+    return good
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--part", choices=["tensors"], action="append", help="all by default")
-    parser.add_argument("--only", nargs="+", metavar="NAME", help="servers whose name has one of these in it")
-    parser.add_argument("--seconds", type=float, default=6, help="of each load")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every number")
-    options = parser.parse_args()
-    m = tensors_part(options)
-    print(markdown(m, next((x for x in m if x.name == "foretell"), None)))
-    if options.json:
-        options.json.write_text(json.dumps([asdict(x) for x in m], indent=1))
-    return True
+    parser.add_argument("--part", choices=PARTS, nargs="+", help="all by default")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="servers that have one of these in their name")
+    parser.add_argument("--seconds", type=float, default=6, help="of each load (6)")
+    parser.add_argument("--rounds", type=int, default=3, help="turns of every server (3)")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every number of every round")
+    return parser.parse_args()
 
 
 if __name__ == "__main__":

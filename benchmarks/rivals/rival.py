@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rivals.venvs import python_of
+from rivals.venvs import VENVS, python_of
 
 SERVERS = Path(__file__).with_name("servers")
 
@@ -55,6 +55,10 @@ class Installed:
     def script(self, file: str, *options: str) -> Callable[[Place], list[str | Path]]:
         """Return how to run one of the files in `servers`."""
         return lambda place: [python_of(self.name, *self.requirements), SERVERS / file, *options]
+
+    @property
+    def folder(self) -> Path:
+        return VENVS / self.name
 
     def program(self, name: str) -> Path:
         """Return a program of the environment."""

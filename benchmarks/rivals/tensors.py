@@ -1,7 +1,7 @@
 """The servers of the tensor part: one ONNX file, one row of 30 floats a request, each with its best fair settings.
 
-All run the graph in ONNX Runtime with one intra-op thread and parse JSON with the fastest parser they take. The settings are
-those that answered most at 64 connections on 2 cores shared with the generator, out of those named in the notes.
+All run the graph in ONNX Runtime with one intra-op thread and parse JSON with the fastest parser they take. The
+settings are those that answered most at 64 connections on 2 cores shared with the generator.
 """
 
 import json

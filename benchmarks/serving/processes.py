@@ -52,7 +52,7 @@ def free_port() -> int:
 def started(
     command: list[str], environment: Mapping[str, str], folder: Path, wrong: Callable[[], str]
 ) -> Iterator[Running]:
-    """Run a server in `folder` until the block ends; `wrong` says what is wrong with its answer, nothing if it is right.
+    """Run a server in `folder` until the block ends; `wrong` says what is wrong with its answer, or nothing.
 
     Raises:
         StartError: It ended before it answered, or did not answer in time.

@@ -9,35 +9,36 @@ from statistics import median
 from serving.load import Load
 from serving.turns import Measured
 
-HEAD = (
-    "| server | c=1, req/s (p50) | c=16 | c=64 | p99 at c=64 | resident MB, idle / loaded | ready after "
-    "| Foretell is, at c=1 | c=16 | c=64 |\n|---|---|---|---|---|---|---|---|---|---|"
-)
-
 
 def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
     """Return a line for each server; the last columns say how many times its requests/s `ours` answers."""
-    lines = [HEAD]
+    at = next((list(one.loads) for one in measured if one.loads), [])
+    has_rivals = ours is not None and bool(ours.loads) and any(not one.is_ours for one in measured)
+    times = [f"times c={c}" for c in at] if has_rivals else []
+    head = ["server", *(f"c={c}, req/s (p50)" for c in at), "p99 at c=64", "resident MB idle / loaded", "ready after"]
+    lines = [_line([*head, *times]), _line(["---"] * len([*head, *times]))]
     for one in measured:
         if one.failed or not one.loads:
-            lines.append(f"| {one.name} | {one.failed} " + "| " * 8 + "|")
+            lines.append(_line([one.name, f"not measured: {one.failed}", *[""] * (len(head) + len(times) - 2)]))
             continue
-        cells = [one.name, *(_rate(loads) for loads in one.loads.values())]
+        cells = [one.name, *(_rate(one.loads[c]) for c in at)]
         cells.append(f"{_of(one.loads['64'], lambda load: load.p99_ms):.3g} ms")
         cells.append(f"{median(one.idle_mb):.0f} / {median(one.loaded_mb):.0f}")
         cells.append(f"{median(one.ready_s):.2f} s")
-        for connections in one.loads:
-            times = "" if one.is_ours or not ours or ours.failed else f"{ratio(ours, one, connections):.1f} x"
-            cells.append(times)
-        lines.append(f"| {' | '.join(cells)} |")
-    notes = [f"* {one.name}: {one.settings}." for one in measured]
-    return "\n".join([*lines, "", *notes])
+        if has_rivals and ours is not None:
+            cells.extend("" if one.is_ours else f"{ratio(ours, one, c):.1f}" for c in at)
+        lines.append(_line(cells))
+    return "\n".join([*lines, "", *(f"* {one.name}: {one.settings}." for one in measured)])
 
 
 def ratio(ours: Measured, rival: Measured, connections: str) -> float:
     """Return how many times the rival's requests/s ours answers: the median over the rounds both took part in."""
     turns = zip(ours.loads[connections], rival.loads[connections], strict=False)
     return median(mine.per_s / theirs.per_s for mine, theirs in turns)
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _of(loads: Sequence[Load], number: Callable[[Load], float]) -> float:

@@ -21,6 +21,8 @@ from serving.load import Load, LoadError, wrk
 from serving.processes import StartError, free_port, started
 
 CONNECTIONS = 1, 16, 64
+Loads = dict[str, Load]
+"""By the number of connections, `1`, `16`, `64`; with streams `1x64`."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,23 @@ class WrongAnswerError(Exception):
     """A server answered, but not what the original does; the text is one line."""
 
 
+def over_http(server: Server, place: Place, questions: Questions, seconds: float) -> Loads:
+    """Load a server with its JSON questions."""
+    bodies = place.folder / "bodies.jsonl"
+    bodies.write_text("\n".join(json.dumps(server.question(row)) for row in questions.rows) + "\n")
+    url = f"http://127.0.0.1:{place.port}{server.path}"
+    wrk(url, bodies, "application/json", 16, 2)
+    return {str(c): wrk(url, bodies, "application/json", c, seconds) for c in CONNECTIONS}
+
+
 def measure_in_turn(
-    servers: Sequence[Server], model: Path, questions: Questions, *, seconds: float, rounds: int
+    servers: Sequence[Server],
+    model: Path,
+    questions: Questions,
+    *,
+    seconds: float,
+    rounds: int,
+    load: Callable[[Server, Place, Questions, float], Loads] = over_http,
 ) -> list[Measured]:
     """Return what each server showed; one that fails says why, and is left out of later rounds."""
     measured = {server.name: Measured(server.name, server.settings, server.is_ours) for server in servers}
@@ -66,7 +83,7 @@ def measure_in_turn(
                 continue
             print(f"round {turn + 1} of {rounds}: {server.name} ...", end="", file=sys.stderr, flush=True)
             try:
-                _measure(server, server.model or model, questions, seconds, into)
+                _measure(server, server.model or model, questions, lambda s, p: load(s, p, questions, seconds), into)
                 print(f" {into.loads['64'][-1].per_s:,.0f}/s", file=sys.stderr, flush=True)
             except (InstallError, StartError, LoadError, WrongAnswerError) as error:
                 into.failed = str(error)
@@ -74,28 +91,26 @@ def measure_in_turn(
     return list(measured.values())
 
 
-def _measure(server: Server, model: Path, questions: Questions, seconds: float, into: Measured) -> None:
+def _measure(
+    server: Server, model: Path, questions: Questions, load: Callable[[Server, Place], Loads], into: Measured
+) -> None:
     folder = VENVS / "runs" / "".join(letter if letter.isalnum() else "-" for letter in server.name)
     folder.mkdir(parents=True, exist_ok=True)
     place = Place(model, free_port(), free_port(), free_port(), folder)
     command = [str(part) for part in server.command(place)]
-    bodies = folder / "bodies.jsonl"
-    bodies.write_text("\n".join(json.dumps(server.question(row)) for row in questions.rows) + "\n")
     check = partial(_wrong, server, place.port, questions)
     environment = {**server.environment, "PORT": str(place.port)}
     with started(command, environment, folder, lambda: check([0])) as running:
         _check_all(check, len(questions.rows))
         idle = running.resident_mb()
-        url = f"http://127.0.0.1:{place.port}{server.path}"
-        wrk(url, bodies, "application/json", 16, 2)
-        loads = {str(c): wrk(url, bodies, "application/json", c, seconds) for c in CONNECTIONS}
+        loads = load(server, place)
         into.loaded_mb.append(running.resident_mb())
         into.loaded_pss_mb.append(running.proportional_mb())
         _check_all(check, len(questions.rows))
     into.ready_s.append(running.ready_s)
     into.idle_mb.append(idle)
-    for connections, load in loads.items():
-        into.loads.setdefault(connections, []).append(load)
+    for connections, seen in loads.items():
+        into.loads.setdefault(connections, []).append(seen)
 
 
 def _check_all(check: Callable[[Sequence[int]], str], rows: int) -> None:
