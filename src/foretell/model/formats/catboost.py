@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from foretell.errors import ArtifactInvalid
+from foretell.model.formats import catboost_json
 from foretell.model.formats.base import Answers, Opened
 from foretell.model.formats.boosters import (
     class_labels,
@@ -48,28 +48,6 @@ LIBRARY_ROWS = 32
 """Rows of a call from which on the library is usually faster than ONNX Runtime."""
 _TIMEOUT_S = 300
 _RANKING = ("Yeti", "Pair", "Query", "Stochastic", "LambdaMart", "Group")
-_TO_JSON = """
-import json, sys, catboost
-model = catboost.CatBoost().load_model(sys.argv[1], format="cbm")
-texts, categories = model.get_text_feature_indices(), model.get_cat_feature_indices()
-if not texts and not model.get_embedding_feature_indices():
-    model.save_model(sys.argv[2], format="json")
-    sys.exit()
-# The library does not write such models as JSON: say of what shape they are.
-kinds = {"float_features": [], "categorical_features": [], "text_features": [], "embedding_features": []}
-for index, name in enumerate(model.feature_names_):
-    kind = "text" if index in texts else "categorical" if index in categories else "float"
-    kind = "embedding" if index in model.get_embedding_feature_indices() else kind
-    entries = kinds[kind + "_features"]
-    entries.append({"feature_id": name, "feature_index": len(entries), "flat_feature_index": index})
-loss = model.get_all_params()["loss_function"].partition(":")[0]
-scale, bias = model.get_scale_and_bias()
-classes = [c.item() if hasattr(c, "item") else c for c in model.classes_]
-info = {"params": {"loss_function": {"type": loss}}, "class_params": {"class_names": classes}}
-document = {"features_info": kinds, "model_info": info, "trees": [], "scale_and_bias": [scale, bias]}
-with open(sys.argv[2], "w") as file:
-    json.dump(document, file)
-"""
 
 
 def open_model(name: str, content: bytes, *, classes: Sequence[Label] | None = None) -> Opened:
@@ -100,19 +78,33 @@ def cbm_to_json(content: bytes) -> bytes:
     """Let the library turn CBM into JSON, in a process that may crash."""
     if not is_installed("catboost"):
         raise missing("catboost", "a .cbm file is read by it")
-    with tempfile.TemporaryDirectory() as folder:
-        source, target = Path(folder, "model.cbm"), Path(folder, "model.json")
-        source.write_bytes(content)
-        command = [sys.executable, "-I", "-c", _TO_JSON, str(source), str(target)]
-        try:
-            done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
-        except subprocess.TimeoutExpired as error:
-            raise ArtifactInvalid(f"catboost did not read it in {_TIMEOUT_S} s") from error
-        if done.returncode != 0 or not target.is_file():
-            lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            why = lines[-1][:200] if lines else f"it ended with status {done.returncode}"
-            raise ArtifactInvalid(f"catboost cannot read it: {why}")
+    with runtime.files(content, b"") as (source, target):
+        if runtime.is_in_memory(source):
+            # Boxed in, where no process can be started: this one was made for a model that may crash.
+            _translate_here(source, target)
+        else:
+            _translate_apart(source, target)
         return target.read_bytes()
+
+
+def _translate_here(source: Path, target: Path) -> None:
+    try:
+        catboost_json.translate(str(source), str(target))
+    except Exception as error:
+        line = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        raise ArtifactInvalid(f"catboost cannot read it: {line[:200]}") from error
+
+
+def _translate_apart(source: Path, target: Path) -> None:
+    command = [sys.executable, "-I", catboost_json.__file__, str(source), str(target)]
+    try:
+        done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ArtifactInvalid(f"catboost did not read it in {_TIMEOUT_S} s") from error
+    if done.returncode != 0 or not target.stat().st_size:
+        lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        why = lines[-1][:200] if lines else f"it ended with status {done.returncode}"
+        raise ArtifactInvalid(f"catboost cannot read it: {why}")
 
 
 def _task(found: CatBoostFile, classes: Sequence[Label] | None) -> Task:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ from foretell.errors import ArtifactInvalid, InferenceFailed, RuntimeMissing
 from foretell.model.runtimes.base import Runner, Runtime
 from foretell.signature import Signature
 
-__all__ = ["CatBoostRuntime", "load", "open"]
+__all__ = ["CatBoostRuntime", "files", "is_in_memory", "load", "open"]
+
+_DESCRIPTORS = Path("/proc/self/fd")
 
 
 def load(content: bytes, form: str) -> Any:
@@ -34,12 +38,40 @@ def load(content: bytes, form: str) -> Any:
     try:
         if form == "cbm":
             return model.load_model(blob=content)
-        with tempfile.TemporaryDirectory() as folder:  # Other forms than cbm are read from files only.
-            path = Path(folder, "model.json")
-            path.write_bytes(content)
+        with files(content) as (path,):  # Other forms than cbm are read from files only.
             return model.load_model(str(path), format=form)
     except catboost.CatBoostError as error:
         raise ArtifactInvalid(f"catboost refuses the model: {error}") from error
+
+
+@contextmanager
+def files(*contents: bytes) -> Iterator[tuple[Path, ...]]:
+    """Give files of these contents, for a library that takes paths only; in memory where no folder can be written.
+
+    A process that is boxed in may write nowhere, but what it holds in memory has a path too.
+    """
+    with ExitStack() as stack:
+        try:
+            folder = stack.enter_context(tempfile.TemporaryDirectory())
+            paths = tuple(Path(folder, str(at)) for at in range(len(contents)))
+        except OSError:
+            if not hasattr(os, "memfd_create"):
+                raise
+            paths = tuple(_DESCRIPTORS / str(_in_memory(stack)) for _ in contents)
+        for path, content in zip(paths, contents, strict=True):
+            path.write_bytes(content)
+        yield paths
+
+
+def is_in_memory(path: Path) -> bool:
+    """Whether a path that `files` gave is one that this process alone can open."""
+    return path.parent == _DESCRIPTORS
+
+
+def _in_memory(stack: ExitStack) -> int:
+    descriptor = os.memfd_create("foretell-model")
+    stack.callback(os.close, descriptor)
+    return descriptor
 
 
 def open(runner: Runner, signature: Signature, threads: int = 1) -> Runtime:
