@@ -145,8 +145,8 @@ async def _start(
 class Running:
     """A server in a thread."""
 
-    def __init__(self, paths: list[Path], settings: ServerSettings, limits: Limits) -> None:
-        self._paths, self._settings, self._limits = paths, settings, limits
+    def __init__(self, paths: list[Path], settings: ServerSettings, limits: Limits, tracer: Any = None) -> None:
+        self._paths, self._settings, self._limits, self._tracer = paths, settings, limits, tracer
         self._up = threading.Event()
         self.loop: asyncio.AbstractEventLoop
         self.server: Server
@@ -156,7 +156,7 @@ class Running:
 
     async def _main(self) -> None:
         self.loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        self.server = Server(Engine(_start, limits=self._limits), self._settings)
+        self.server = Server(Engine(_start, limits=self._limits), self._settings, self._tracer)
         await self.server.bind()
         await self.server.load(self._paths)
         self._up.set()
@@ -208,10 +208,12 @@ def serve(models: Path) -> Iterator[Callable[..., Running]]:
     """Start servers that are stopped in the end."""
     started: list[Running] = []
 
-    def start(limits: Limits | None = None, only: tuple[str, ...] = (), **settings: Any) -> Running:
+    def start(
+        limits: Limits | None = None, only: tuple[str, ...] = (), tracer: Any = None, **settings: Any
+    ) -> Running:
         paths = [models / f"{name}.onnx" for name in only] or [models]
         chosen = ServerSettings(**{"http_port": 0, "grpc_port": None} | settings)
-        started.append(Running(paths, chosen, limits or Limits()))
+        started.append(Running(paths, chosen, limits or Limits(), tracer))
         return started[-1]
 
     yield start

@@ -140,7 +140,7 @@ def tracer_of(url: str | None, share: float | None) -> SpanTracer | None:
 def _environment_asks() -> bool:
     """Whether the variables of OpenTelemetry ask for traces, in a way that is spoken here."""
     given = os.environ.get
-    if given("OTEL_SDK_DISABLED", "").strip().lower() == "true" or given("OTEL_TRACES_EXPORTER", "otlp") != "otlp":
+    if given("OTEL_SDK_DISABLED", "").strip().lower() == "true" or "otlp" not in given("OTEL_TRACES_EXPORTER", "otlp"):
         return False
     if not any(given(name) for name in _ENDPOINTS):
         return False
