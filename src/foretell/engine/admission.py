@@ -63,6 +63,17 @@ class Admission:
         """Learn that a request was admitted and not answered in time."""
         self._was_late = True
 
+    def fits(self, rows: int, nbytes: int, left_s: float) -> bool:
+        """Whether so many rows would be in time behind everybody, with a place to spare: no closer look is needed."""
+        queue, limits = self._queue, self._limits
+        rows += queue.rows
+        return (
+            len(self._seats.all) > 0
+            and (self._seats.flying_s + rows * self._rate_s) * self._caution < min(0.5 * left_s, limits.max_queue_s)
+            and rows <= limits.max_queue_rows
+            and queue.nbytes + nbytes <= limits.max_queue_bytes
+        )
+
     def refuse_late(self, rows: int, nbytes: int, priority: int, left_s: float, now: float) -> None:
         """Refuse what has no place or would not be answered in time.
 
@@ -72,14 +83,7 @@ class Admission:
         queue, seats, limits = self._queue, self._seats, self._limits
         count = len(seats.all)
         queued_rows = queue.rows
-        # Whoever would be in time behind everybody, with a place to spare, is let in without a closer look.
-        if (
-            count
-            and (seats.flying_s + (queued_rows + rows) * self._rate_s) * self._caution
-            < min(0.5 * left_s, limits.max_queue_s)
-            and queued_rows + rows <= limits.max_queue_rows
-            and queue.nbytes + nbytes <= limits.max_queue_bytes
-        ):
+        if self.fits(rows, nbytes, left_s):
             return
         ahead = queue.rows_ahead(priority, now + left_s) if queued_rows else 0
         wait_s = (seats.flying_s + (ahead + rows) * self._rate_s) * self._caution

@@ -10,7 +10,7 @@ What happens because time passes is `watch`. Knows no process.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 from numpy.typing import NDArray
 
@@ -24,7 +24,7 @@ from foretell.engine.limits import Limits
 from foretell.engine.loop import Loop
 from foretell.engine.pace import Pace
 from foretell.engine.pieces import Whole, cut
-from foretell.engine.queue import Done, Queue, Ticket
+from foretell.engine.queue import Done, Queue, Sink, Ticket
 from foretell.engine.recovery import Recovery
 from foretell.engine.seats import Job, Seat, Seats
 from foretell.engine.settling import Settling
@@ -33,7 +33,19 @@ from foretell.engine.watch import Watch
 from foretell.errors import ForetellError, InvalidOutput
 from foretell.request import INTERACTIVE, InferRequest, InferResponse
 
-__all__ = ["Batcher"]
+__all__ = ["Asked", "Batcher", "Caller"]
+
+
+class Caller(Protocol):
+    """Somebody who asked, with many others."""
+
+    def fail(self, error: ForetellError) -> None:
+        """Take a refusal or an error."""
+        ...
+
+
+Asked = tuple[Tensors, int, int, Caller]
+"""Inputs, rows, bytes, and who asks."""
 
 
 class Batcher:
@@ -109,40 +121,70 @@ class Batcher:
 
     def infer(self, request: InferRequest, done: Done) -> Ticket | Whole | None:
         """Admit a request or refuse it; see `Engine.infer`."""
-        inputs = request.inputs
-        nbytes = request.nbytes or count_bytes(inputs)
-        return self.admit(inputs, request.rows, nbytes, done, request.id, request.deadline, request.priority)
-
-    def admit(
-        self,
-        inputs: Tensors,
-        rows: int,
-        nbytes: int,
-        done: Done,
-        id: str = "",
-        deadline: float | None = None,
-        priority: int = INTERACTIVE,
-    ) -> Ticket | Whole | None:
-        """Do as `infer`, for a request that is no object."""
         now, limits = self._now(), self._limits
-        priority = 1 if priority else 0
+        inputs, rows, deadline = request.inputs, request.rows, request.deadline
         if deadline is None:
             deadline = now + limits.default_timeout_s
+        nbytes = request.nbytes or count_bytes(inputs)
         try:
             key = self._layout.check(inputs, rows)
-            if self._quarantine.until:
-                self._quarantine.check(inputs, rows, now)
-            self.admission.refuse_late(rows, nbytes, priority, deadline - now, now)
+            priority = 1 if request.priority else 0
+            ticket = Ticket(request.id, inputs, rows, nbytes, key, priority, now, deadline, done, self._gone)
+            self._let_in(ticket)
         except ForetellError as error:
             self._ledger.refused(error, done)
             return None
-        ticket = Ticket(id, inputs, rows, nbytes, key, priority, now, deadline, done, self._gone)
         if (rows > limits.max_batch_size or nbytes > limits.max_batch_bytes) and self._dispatch.batchable:
             most_rows = max(1, min(limits.max_batch_size, limits.max_batch_bytes * rows // nbytes))
             if rows > most_rows:
                 return self._push_pieces(ticket, most_rows, done)
         self._push(ticket)
         return ticket
+
+    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket | None]:
+        """Admit or refuse many requests that came in one iteration of the loop, and send what can be sent.
+
+        They are interactive, bring no deadline, need not be cut, and their tensors were checked by whoever made them.
+
+        Args:
+            asked: Inputs, rows, bytes, and the caller, whose `fail` takes a refusal or an error.
+            sink: Takes the answers.
+
+        Returns:
+            For each its ticket; None where it was refused.
+        """
+        now = self._now()
+        deadline = now + self._limits.default_timeout_s
+        rows, nbytes = sum([each[1] for each in asked]), sum([each[2] for each in asked])
+        fit = not self._quarantine.until and self.admission.fits(rows, nbytes, self._limits.default_timeout_s)
+        key: tuple[Any, ...] = self._layout.check(asked[0][0], asked[0][1])
+        tickets: list[Ticket | None] = []
+        gone, queue = self._gone, self._queue
+        for inputs, count, size, caller in asked:
+            fail = cast("Done", caller.fail)  # the sink takes its answer
+            ticket = Ticket("", inputs, count, size, key, INTERACTIVE, now, deadline, fail, gone)
+            ticket.sink, ticket.caller = sink, caller
+            if not fit:
+                try:
+                    self._let_in(ticket)
+                except ForetellError as error:
+                    self._ledger.refused(error, fail)
+                    tickets.append(None)
+                    continue
+            self._ledger.pending += 1
+            queue.push(ticket)
+            tickets.append(ticket)
+        if deadline < self._watch.wake_at:
+            self._watch.wake_by(deadline, now)
+        self._dispatch.flush()
+        return tickets
+
+    def _let_in(self, ticket: Ticket) -> None:
+        """Raise why a ticket is not let in, if it is not."""
+        now = ticket.admitted
+        if self._quarantine.until:
+            self._quarantine.check(ticket.inputs, ticket.rows, now)
+        self.admission.refuse_late(ticket.rows, ticket.nbytes, ticket.priority, ticket.deadline - now, now)
 
     def _push(self, ticket: Ticket) -> None:
         self._ledger.pending += 1

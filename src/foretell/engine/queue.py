@@ -10,14 +10,14 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any
+from typing import Any, Protocol
 
 from numpy.typing import NDArray
 
 from foretell.errors import ForetellError
-from foretell.request import InferResponse
+from foretell.request import Batch, InferResponse
 
-__all__ = ["Done", "Queue", "Ticket"]
+__all__ = ["Done", "Queue", "Sink", "Ticket"]
 
 Done = Callable[[InferResponse | ForetellError], None]
 
@@ -25,12 +25,20 @@ _BUCKET = 4.0
 _FAR_S = 30.0
 
 
+class Sink(Protocol):
+    """Takes the answers to many tickets at once: what is done once for a batch need not be done for each request."""
+
+    def answer(self, batch: Batch, tickets: list[Ticket]) -> None:
+        """Answer the callers of these tickets of a batch. Raises nothing."""
+        ...
+
+
 class Ticket:
     """A request that was admitted, or a piece of one; its holder may cancel it."""
 
     __slots__ = (
-        "admitted", "bucket", "deadline", "deaths", "done", "first_row", "gone", "id", "inputs", "is_queued", "key",
-        "nbytes", "priority", "rows", "weight",
+        "admitted", "batch_row", "bucket", "caller", "deadline", "deaths", "done", "first_row", "gone", "id", "inputs",
+        "is_queued", "key", "nbytes", "priority", "rows", "sink", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -57,6 +65,12 @@ class Ticket:
         self.done: Done | None = done
         """None once it is settled or its caller has gone."""
         self.gone = gone
+        self.sink: Sink | None = None
+        """Takes its answer instead of `done`, with those of its other tickets in the batch."""
+        self.caller: Any = None
+        """The sink's own."""
+        self.batch_row = 0
+        """Index of its first row in the batch, for the sink."""
         self.bucket = 0
         self.is_queued = False
         self.weight = 1

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from foretell.clock import Clock
 from foretell.engine import scheduling
-from foretell.engine.batch import Layout, Tensors
-from foretell.engine.batcher import Batcher
+from foretell.engine.batch import Layout
+from foretell.engine.batcher import Asked, Batcher
 from foretell.engine.crew import Crew
 from foretell.engine.instance import Hello, Instance, StartInstance
 from foretell.engine.ledger import Ledger
@@ -20,7 +20,7 @@ from foretell.engine.lifecycle import Event, State, after
 from foretell.engine.limits import Limits
 from foretell.engine.pace import Pace
 from foretell.engine.pieces import Whole
-from foretell.engine.queue import Done, Ticket
+from foretell.engine.queue import Done, Sink, Ticket
 from foretell.engine.statistics import Statistics
 from foretell.errors import ForetellError, ModelNotReady, ServerDraining
 from foretell.metrics import Metrics
@@ -134,12 +134,18 @@ class Served:
             return None
         return self._batcher.infer(request, done)
 
-    def admit(self, inputs: Tensors, rows: int, nbytes: int, done: Done) -> Ticket | Whole | None:
-        """Do as `infer` for an interactive request without a deadline of its own, and without an object for it."""
+    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket | None]:
+        """Admit or refuse many plain requests at once; see `Batcher.infer_all`."""
         if self._batcher is None:
-            done(self.not_ready())
-            return None
-        return self._batcher.admit(inputs, rows, nbytes, done)
+            for *_, caller in asked:
+                caller.fail(self.not_ready())
+            return [None] * len(asked)
+        return self._batcher.infer_all(asked, sink)
+
+    @property
+    def limits(self) -> Limits:
+        """The bounds its queue keeps."""
+        return self._house.limits
 
     @contextmanager
     def lease(self) -> Iterator[Served]:

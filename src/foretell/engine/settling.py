@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from foretell.engine.ledger import Ledger
 from foretell.engine.loop import Loop
-from foretell.engine.queue import Done, Ticket
+from foretell.engine.queue import Done, Sink, Ticket
 from foretell.engine.seats import Job
 from foretell.errors import ForetellError
 from foretell.request import Batch, InferResponse
@@ -42,6 +42,7 @@ class Settling:
         at = rows = 0
         admitted: list[float] = []
         answers: list[tuple[Done, InferResponse]] = []
+        shares: dict[Sink, list[Ticket]] = {}
         for ticket in job.tickets:
             count, done = ticket.rows, ticket.done
             if done is not None:
@@ -49,16 +50,32 @@ class Settling:
                 rows += count
                 if ticket.weight:
                     admitted.append(ticket.admitted)
-                answers.append((done, InferResponse(batch, ticket.id, at, count, ticket.admitted)))
+                sink = ticket.sink
+                if sink is None:
+                    answers.append((done, InferResponse(batch, ticket.id, at, count, ticket.admitted)))
+                else:
+                    ticket.batch_row = at
+                    share = shares.get(sink)
+                    if share is None:
+                        shares[sink] = [ticket]
+                    else:
+                        share.append(ticket)
             at += count
         self._ledger.batch(job.rows, run_ns)
         self._ledger.answered(admitted, rows, job.sent, run_ns, now)
+        settled = len(answers)
+        for sink, tickets in shares.items():
+            settled += len(tickets)
+            try:
+                sink.answer(batch, tickets)
+            except Exception as error:  # noqa: BLE001  # As below.
+                self._fault(error)
         for done, response in answers:
             try:
                 done(response)
             except Exception as error:  # noqa: BLE001  # A caller's fault must not cost its neighbours their answers.
                 self._fault(error)
-        self.release(len(answers))
+        self.release(settled)
 
     def fail(self, ticket: Ticket, error: ForetellError, now: float) -> None:
         """Give a caller an error, if it still waits."""

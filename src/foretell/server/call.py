@@ -9,9 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from foretell.errors import ForetellError, Unavailable
 from foretell.protocol.status import Refused, error_body, status_of
-from foretell.request import InferResponse, Timing
+from foretell.request import Batch, InferResponse, Timing
 
-__all__ = ["JSON", "Call", "Head", "Line", "is_plain", "timing_header"]
+__all__ = ["JSON", "Call", "Head", "Line", "Shortcut", "is_plain", "timing_header"]
 
 JSON = b"application/json"
 _STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
@@ -24,6 +24,14 @@ _TIMED = _TIMED_HEAD + b"%b"
 _SPECIAL = frozenset((b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-priority"))
 
 
+class Shortcut(Protocol):
+    """A short way for calls that are alike."""
+
+    def take(self, call: Call) -> None:
+        """Answer a call, now or later. Raises nothing."""
+        ...
+
+
 class Head(NamedTuple):
     """The head of a request that passed."""
 
@@ -32,6 +40,7 @@ class Head(NamedTuple):
     headers: dict[bytes, bytes]
     plain: bool
     body_bytes: int
+    lane: Shortcut | None
 
 
 class Line(Protocol):
@@ -49,6 +58,10 @@ class Line(Protocol):
         ...
 
     def answered(self, call: Call, status: int) -> None:
+        """Count the answer, and write it when it is its turn."""
+        ...
+
+    def deliver(self, call: Call) -> None:
         """Write the answer when it is its turn."""
         ...
 
@@ -57,8 +70,8 @@ class Call:
     """One request on its way to its answer."""
 
     __slots__ = (
-        "body", "cancel", "connection", "headers", "id", "keep_alive", "label", "method", "plain", "priority",
-        "response", "result", "rows", "settled", "started", "target",
+        "body", "cancel", "connection", "headers", "id", "is_gone", "keep_alive", "label", "method", "plain",
+        "priority", "response", "result", "rows", "settled", "started", "target",
     )  # fmt: skip
     rows: int
     priority: int
@@ -80,27 +93,32 @@ class Call:
         """Called if the client goes away before the answer."""
         self.label = "other"
         """Route, for metrics and logs."""
+        self.is_gone = False
+        """Its client has gone away."""
         self.response: bytes | None = None
         self.started = perf_counter()
 
     def reply(self, status: int, body: bytes, content_type: bytes = JSON, headers: bytes = b"") -> None:
         """Answer, once. `headers` are whole lines."""
+        head = self._head(status, len(body), content_type, headers)
+        self.response = head if self.method == b"HEAD" else head + body
+        self.cancel = None
+        self.connection.answered(self, status)
+
+    def _head(self, status: int, length: int, content_type: bytes, headers: bytes) -> bytes:
         connection = self.connection
         if not self.keep_alive or (connection.draining and connection.is_last(self)):
             self.keep_alive = False
             headers += b"connection: close\r\n"
         elif connection.is_old:
             headers += b"connection: keep-alive\r\n"
-        head = b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (
+        return b"%bcontent-type: %b\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n" % (
             _STATUS[status],
             content_type,
-            len(body),
+            length,
             self.id,
             headers,
         )
-        self.response = head if self.method == b"HEAD" else head + body
-        self.cancel = None
-        connection.answered(self, status)
 
     def reply_timed(self, body: bytes, timing: Timing) -> None:
         """Answer with JSON, and with where the time went."""
@@ -113,26 +131,20 @@ class Call:
         self.cancel = None
         connection.answered(self, 200)
 
-    def reply_numbers(self, frame: tuple[bytes, int], texts: list[bytes], response: InferResponse) -> None:
-        """Answer with JSON that lacks nothing but its numbers; see `PlainAnswers.frame`."""
+    def reply_numbers(self, frame: tuple[bytes, int], texts: list[bytes], batch: Batch, admitted: float) -> None:
+        """Answer with JSON that lacks nothing but its numbers, see `PlainAnswers.frame`; whoever calls counts it."""
         connection = self.connection
         body, length = frame
-        if not self.keep_alive or connection.is_old or connection.draining:
-            self.reply(200, body % tuple(texts), JSON, timing_header(response.timing))
-            return
         for text in texts:
             length += len(text)
-        batch, admitted = response.batch, response.admitted
-        self.response = (_TIMED_HEAD + body) % (
-            length,
-            self.id,
-            (batch.sent - admitted) * 1e3,
-            batch.run_ns * 1e-6,
-            (batch.answered - admitted) * 1e3,
-            *texts,
-        )
+        queue_ms, total_ms = (batch.sent - admitted) * 1e3, (batch.answered - admitted) * 1e3
+        if not self.keep_alive or connection.is_old or connection.draining:
+            timing = _TIMING % (queue_ms, batch.run_ns * 1e-6, total_ms)
+            self.response = self._head(200, length, JSON, timing) + body % tuple(texts)
+        else:
+            self.response = (_TIMED_HEAD + body) % (length, self.id, queue_ms, batch.run_ns * 1e-6, total_ms, *texts)
         self.cancel = None
-        connection.answered(self, 200)
+        connection.deliver(self)
 
     def fail(self, error: ForetellError) -> None:
         """Answer with an error."""

@@ -15,7 +15,7 @@ import httptools
 
 from foretell.errors import ForetellError, RequestTooLarge
 from foretell.protocol.status import Refused
-from foretell.server.call import Call, Head, is_plain
+from foretell.server.call import Call, Head, Shortcut, is_plain
 from foretell.server.settings import ServerSettings
 
 __all__ = ["WANTED", "Connection", "Desk"]
@@ -66,6 +66,10 @@ class Desk(Protocol):
         Raises:
             Refused: Whoever sends it may not, or nothing here takes such a body.
         """
+        ...
+
+    def lane(self, target: bytes) -> Shortcut | None:
+        """Return the short way of plain calls to a target that was called before, or None."""
         ...
 
     def new_id(self) -> bytes:
@@ -162,7 +166,10 @@ class Connection(asyncio.Protocol):
         self._calls.append(call)
         if len(self._calls) >= _PIPELINED:
             self._pause()
-        self.desk.handle(call)
+        if head.lane is None:
+            self.desk.handle(call)
+        else:
+            head.lane.take(call)
 
     def _remember(self, data: bytes, end: int) -> None:
         """Keep a head that came twice in a row with nothing in it that is one request's own."""
@@ -176,7 +183,9 @@ class Connection(asyncio.Protocol):
             heads = self.desk.heads
             if len(heads) >= _HEADS:
                 heads.clear()
-            heads[head] = Head(call.method, call.target, call.headers, is_plain(call.headers), len(call.body))
+            plain = is_plain(call.headers)
+            lane = self.desk.lane(call.target) if plain else None
+            heads[head] = Head(call.method, call.target, call.headers, plain, len(call.body), lane)
 
     def _read(self, data: bytes) -> None:
         try:
@@ -206,6 +215,7 @@ class Connection(asyncio.Protocol):
         self.desk.connections.discard(self)
         self._release()
         for call in self._calls:
+            call.is_gone = True
             if call.cancel is not None:
                 call.cancel()
         self._calls.clear()
@@ -316,12 +326,14 @@ class Connection(asyncio.Protocol):
     # Answers.
 
     def answered(self, call: Call, status: int) -> None:
-        """Write this answer if it is its turn, and those that waited for it."""
+        """Count this answer and deliver it."""
         self.desk.replied(call, status)
+        self.deliver(call)
+
+    def deliver(self, call: Call) -> None:
+        """Write this answer if it is its turn, and those that waited for it; it is counted already."""
         calls = self._calls
-        if not calls or self.transport.is_closing():
-            return
-        if calls[0] is not call:
+        if not calls or calls[0] is not call or self.transport.is_closing():
             return
         while calls and (response := calls[0].response) is not None:
             done = calls.popleft()

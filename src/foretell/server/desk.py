@@ -17,6 +17,7 @@ from foretell.server.doors import Doors
 from foretell.server.guard import Guard
 from foretell.server.inference import Inference
 from foretell.server.information import Information
+from foretell.server.lane import Lane
 from foretell.server.observer import TRACE_HEADERS, Observer, account_of
 from foretell.server.routes import match
 from foretell.server.settings import ServerSettings
@@ -46,6 +47,7 @@ class HttpDesk:
         self.wanted = WANTED | TRACE_HEADERS if traced else WANTED
         self._metrics = engine.metrics
         self._done: dict[str, Count] = {}
+        self._inferred = self._metrics.responses.child("http", "infer", "200")
         inference, information = Inference(engine, doors), Information(engine, settings, doors)
         self._handlers: dict[str, Handler] = {
             "infer": inference.infer,
@@ -54,6 +56,8 @@ class HttpDesk:
             **information.handlers(),
         }
         self._known: dict[bytes, tuple[Handler, str, str, str]] = {}
+        self._doors = doors
+        self._lanes: dict[tuple[str, str], Lane] = {}
         self._prefix = os.urandom(4).hex().encode()
         self._ids = itertools.count(1)
         engine.metrics.connections.child("http").read = lambda: len(self.connections)
@@ -75,6 +79,21 @@ class HttpDesk:
             _LOG.exception("request %s: failed", call.id.decode("ascii"))
             call.fail(InternalError("the request could not be handled. This is a bug."))
 
+    def lane(self, target: bytes) -> Lane | None:
+        """Return the short way of plain calls to a target that was called before, or None."""
+        known = self._known.get(target)
+        if known is None or known[1] != "infer":
+            return None
+        _, _, model, version = known
+        lane = self._lanes.get((model, version))
+        if lane is None:
+            if len(self._lanes) >= _REMEMBERED:
+                self._lanes.clear()
+            is_observed = self._observer is not None
+            lane = Lane(model, version, self._doors, self.handle, self._answered, is_observed=is_observed)
+            self._lanes[model, version] = lane
+        return lane
+
     def new_id(self) -> bytes:
         """Return an id for a request that brought none."""
         return b"%b-%x" % (self._prefix, next(self._ids))
@@ -88,7 +107,17 @@ class HttpDesk:
                 self._done[call.label] = count
         count.value += 1
         if self._observer is not None:
-            *_, model, version = self._known.get(call.target) or ("", "")
+            self._tell(call, status)
+
+    def _answered(self, calls: list[Call]) -> None:
+        """Count calls of a lane, all answered with 200."""
+        self._inferred.value += len(calls)
+        for call in calls if self._observer is not None else ():
+            self._tell(call, 200)
+
+    def _tell(self, call: Call, status: int) -> None:
+        *_, model, version = self._known.get(call.target) or ("", "")
+        if self._observer is not None:
             self._observer.told(account_of(call, status, model, version, perf_counter()))
 
     def check(self, now: float) -> None:

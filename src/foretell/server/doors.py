@@ -9,6 +9,7 @@ import numpy as np
 from foretell.dtypes import dtype_of
 from foretell.engine.engine import Engine
 from foretell.engine.instance import Hello
+from foretell.engine.queue import Sink
 from foretell.engine.served import Served
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.protocol.columns import Columns
@@ -41,6 +42,8 @@ class Door:
         self.columns = Columns(signature, self.preparation.prepare) if signature.fields else None
         self.plain_bodies = PlainBodies.of(signature)
         self.plain_answers = PlainAnswers(signature)
+        self.sink: Sink | None = None
+        """Takes the answers to its plain calls over HTTP."""
         self.json = OpenInferenceJson(served.name, signature, labels, self.columns)
         stages, of = engine.metrics.stage_seconds, (served.name, served.version)
         self.prepared = stages.child(*of, "prepare")

@@ -54,17 +54,6 @@ class Inference:
     def infer(self, call: Call, model: str, version: str) -> None:
         """Answer a call of the Open Inference Protocol."""
         door = self._doors.of(model, version)
-        bodies = door.plain_bodies
-        if bodies is not None and call.plain:
-            found = bodies.decode(call.body)
-            if found is not None:
-                door.prepared.observe_each((perf_counter() - call.started,))
-                call.rows = len(found)
-                inputs = {bodies.name: found}
-                ticket = door.served.admit(inputs, len(found), found.nbytes, PlainReply(call, door).settle)
-                if ticket is not None:
-                    call.cancel = ticket.cancel
-                return
         headers = call.headers
         given = headers.get(b"inference-header-content-length")
         if given is None and media_type(headers.get(b"content-type", JSON)) == _BINARY:
@@ -186,27 +175,6 @@ class TensorsReply(Reply):
             return
         head = b"inference-header-content-length: %d\r\n" % json_bytes
         self.call.reply(200, body, _BINARY, timing_header(response.timing) + head)
-
-
-class PlainReply(Reply):
-    """Answers a plain request with all outputs as JSON."""
-
-    __slots__ = ()
-
-    def write(self, response: InferResponse) -> None:
-        """Put the numbers of this caller, which were written once for the whole batch, into the answer."""
-        call, answers = self.call, self.door.plain_answers
-        numbers = answers.numbers(response.batch)
-        if numbers is None:
-            body, _ = self.door.json.encode(response, None)
-            call.reply_timed(body, response.timing)
-            return
-        first, rows = response.first_row, response.rows
-        if rows == 1:
-            texts = [output[first] for output in numbers]
-        else:
-            texts = [b",".join(output[first : first + rows]) for output in numbers]
-        call.reply_numbers(answers.frame(rows, response.batch), texts, response)
 
 
 class RowsReply(Reply):

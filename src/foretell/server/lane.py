@@ -1,0 +1,144 @@
+"""The short way of the commonest call: plain JSON to one version of a model, and all of its outputs back as JSON.
+
+The calls of one iteration of the event loop are read, admitted and answered together, so what is done once for all
+of them costs each of them little. Whatever is not plain goes the long way, `inference`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from time import perf_counter
+
+from foretell.engine.batcher import Asked
+from foretell.engine.queue import Ticket
+from foretell.errors import ForetellError, InternalError
+from foretell.request import Batch, InferResponse
+from foretell.server.call import Call
+from foretell.server.doors import Door, Doors
+
+__all__ = ["Lane"]
+
+_LOG = logging.getLogger("foretell.server")
+
+
+class Lane:
+    """The plain calls of one model, by one path."""
+
+    def __init__(
+        self,
+        model: str,
+        version: str,
+        doors: Doors,
+        long_way: Callable[[Call], None],
+        replied: Callable[[list[Call]], None],
+        *,
+        is_observed: bool,
+    ) -> None:
+        """Make the lane.
+
+        Args:
+            model: Name of the model.
+            version: From the path; empty for the default.
+            doors: To every version.
+            long_way: Handles a call that is not plain.
+            replied: Counts calls that were answered with 200.
+            is_observed: Somebody wants to know of each call.
+        """
+        self._model = model
+        self._version = version
+        self._doors = doors
+        self._loop = asyncio.get_running_loop()
+        self._long_way = long_way
+        self._replied = replied
+        self._is_observed = is_observed
+        self._calls: list[Call] = []
+
+    def take(self, call: Call) -> None:
+        """Answer a call, later."""
+        if not self._calls:
+            self._loop.call_soon(self._flush)
+        call.label = "infer"
+        self._calls.append(call)
+
+    def _flush(self) -> None:
+        calls, self._calls = self._calls, []
+        try:
+            door = self._doors.of(self._model, self._version)
+            plain = self._read(calls, door)
+            if plain:
+                self._infer(plain, door)
+        except ForetellError as error:
+            for call in calls:
+                if not call.is_gone and call.response is None:
+                    call.fail(error)
+
+    def _read(self, calls: list[Call], door: Door) -> list[Asked]:
+        """Return what plain calls ask; the others go the long way."""
+        bodies, limits = door.plain_bodies, door.served.limits
+        asked: list[Asked] = []
+        for call in calls:
+            if call.is_gone:
+                continue
+            found = None if bodies is None else bodies.decode(call.body)
+            if (
+                found is None
+                or bodies is None
+                or len(found) > limits.max_batch_size
+                or found.nbytes > limits.max_batch_bytes
+            ):
+                self._long_way(call)
+            else:
+                asked.append(({bodies.name: found}, len(found), found.nbytes, call))
+        return asked
+
+    def _infer(self, asked: list[Asked], door: Door) -> None:
+        now = perf_counter()
+        sink = door.sink
+        if sink is None:
+            sink = door.sink = LaneSink(door, self._replied, self._is_observed)
+        callers: list[Call] = [each[3] for each in asked]  # type: ignore[misc]  # they are calls: `_read` made them
+        door.prepared.observe_each([now - call.started for call in callers])
+        for call, ticket in zip(callers, door.served.infer_all(asked, sink), strict=True):
+            if ticket is not None:
+                call.cancel = ticket.cancel
+
+
+class LaneSink:
+    """Writes the answers of one version to plain calls, those of a batch together."""
+
+    def __init__(self, door: Door, replied: Callable[[list[Call]], None], is_observed: bool) -> None:
+        self._door = door
+        self._replied = replied
+        self._is_observed = is_observed
+
+    def answer(self, batch: Batch, tickets: list[Ticket]) -> None:
+        """Answer the calls of these tickets."""
+        began = perf_counter()
+        answers = self._door.plain_answers
+        numbers = answers.numbers(batch)
+        done: list[Call] = []
+        for ticket in tickets:
+            call: Call = ticket.caller
+            try:
+                if numbers is None or self._is_observed:
+                    response = InferResponse(batch, "", ticket.batch_row, ticket.rows, ticket.admitted)
+                    call.rows, call.result, call.settled = ticket.rows, response, began
+                    if numbers is None:
+                        call.reply_timed(self._door.json.encode(response, None)[0], response.timing)
+                        continue
+                first, rows = ticket.batch_row, ticket.rows
+                if rows == 1:
+                    texts = [output[first] for output in numbers]
+                else:
+                    texts = [b",".join(output[first : first + rows]) for output in numbers]
+                call.reply_numbers(answers.frame(rows, batch), texts, batch, ticket.admitted)
+                done.append(call)
+            except ForetellError as error:
+                call.fail(error)
+            except Exception:  # noqa: BLE001 - whatever it is, the server lives on
+                _LOG.exception("request %s: its answer could not be written", call.id.decode("ascii"))
+                call.fail(InternalError("the answer could not be written. This is a bug."))
+        self._replied(done)
+        self._door.answered.observe((perf_counter() - began) / len(tickets), len(tickets))
