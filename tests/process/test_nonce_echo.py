@@ -1,0 +1,108 @@
+"""Every answer encodes its question: many clients, four doors, workers that are killed, clients that hang up.
+
+Nobody who stays may get a wrong answer, none, two, or an error.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import Counter, deque
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("onnx")
+grpc = pytest.importorskip("grpc")
+HERE = str(Path(__file__).parent)
+sys.path.insert(0, HERE)
+from echo_client import Score, ask_http, write_models  # noqa: E402
+from echo_client_grpc import ask_grpc, ask_stream  # noqa: E402
+from served_process import serving, strike, until  # noqa: E402
+
+sys.path.remove(HERE)
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+LEAVING = 0.04
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("echo")
+    write_models(folder)
+    return folder
+
+
+async def everybody(score, served, count, connections):
+    """Ask `count` questions, each door its share, through all of them at once."""
+    json, binary, grpcs, stream = (deque(range(first, count, 10)) for first in range(4))
+    for first in range(4, 10):
+        (json, json, binary, binary, grpcs, grpcs)[first - 4].extend(range(first, count, 10))
+    address = f"127.0.0.1:{served.grpc_port}"
+    async with grpc.aio.insecure_channel(address) as one, grpc.aio.insecure_channel(address) as other:
+        tasks = [ask_http(score, "json", served.port, json, seed) for seed in range(connections)]
+        tasks += [ask_http(score, "binary", served.port, binary, 100 + seed) for seed in range(connections)]
+        tasks += [ask_grpc(score, (one, other)[seed % 2], grpcs, 200 + seed, LEAVING) for seed in range(connections)]
+        tasks += [ask_stream(score, (one, other)[seed % 2], stream, 300 + seed, LEAVING) for seed in range(4)]
+        await asyncio.gather(*tasks)
+
+
+async def chaos(served, struck, every_s, stopping, seed=0):
+    """Strike at random, workers that are loading too, as long as each model has one that is ready.
+
+    Whoever kills every worker before it has loaded takes the server down, and then it says so.
+    """
+    dice = random.Random(seed)
+    while True:
+        await asyncio.sleep(dice.uniform(*every_s))
+        ready = await asyncio.to_thread(served.counters)
+        if min(v for k, v in ready.items() if k.startswith("foretell_instances_ready")) > 0:
+            struck[strike(served, dice, stopping)] += 1
+
+
+def run(models, count, connections, every_s, stopping):
+    """Return the score, and the signals sent."""
+    score, struck = Score(), Counter()
+    with serving(models, "--instances", 2, "--max-batch-size", 32) as served:
+
+        async def main():
+            killer = asyncio.ensure_future(chaos(served, struck, every_s, stopping))
+            await everybody(score, served, count, connections)
+            killer.cancel()
+
+        asyncio.run(main())
+        for pid in served.workers():  # one that stands still and has nothing to do is not missed
+            os.kill(pid, signal.SIGCONT)
+        # Nothing is left over: nobody waits any more, and both models are whole again.
+        until(lambda: served.sum_of("foretell_in_flight_requests") == 0)
+        until(lambda: served.sum_of("foretell_instances_ready") == 4)
+        ended = {reason: served.sum_of("foretell_worker_restarts_total", f'"{reason}"') for reason in ("died", "hung")}
+        answered = served.sum_of("foretell_requests_total", '"ok"')
+        outcomes = {k: v for k, v in served.counters().items() if k.startswith("foretell_requests_total")}
+        ready = served.ask("/v2/health/ready")
+        print(f"\n{score}\nsignals {dict(struck)}, workers replaced {ended}, server: {outcomes}")
+        score.assert_clean()
+        assert sum(score.right.values()) + sum(score.gone.values()) == count
+        assert set(score.right) == {"json", "binary", "grpc", "stream"}
+        assert len(score.gone) == 4
+        # The server counts what it answered: everybody who stayed, and of those who left some.
+        assert sum(score.right.values()) <= answered <= count
+        assert all('"ok"' in k or '"cancelled"' in k or v == 0 for k, v in outcomes.items())
+        assert ready[0] == 200
+        assert served.end() == 0
+    return struck, ended
+
+
+def test_a_nonce_comes_back(models):
+    struck, ended = run(models, 3_000, 8, (0.1, 0.5), 0.2)
+    assert struck["SIGKILL"] >= 2
+    assert ended["died"] >= 1
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_nonces_come_back(models):
+    struck, ended = run(models, 100_000, 24, (0.1, 1.5), 0.2)
+    assert struck["SIGKILL"] >= 20
+    assert struck["SIGSTOP"] >= 5
+    assert ended["died"] >= 20
+    assert ended["hung"] >= 1
