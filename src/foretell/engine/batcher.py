@@ -141,7 +141,7 @@ class Batcher:
         self._push(ticket)
         return ticket
 
-    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket | None]:
+    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket]:
         """Admit or refuse many requests that came in one iteration of the loop, and send what can be sent.
 
         They are interactive, bring no deadline, need not be cut, and their tensors were checked by whoever made them.
@@ -151,33 +151,42 @@ class Batcher:
             sink: Takes the answers.
 
         Returns:
-            For each its ticket; None where it was refused.
+            For each its ticket; that of one that was refused is settled.
         """
         now = self._now()
         deadline = now + self._limits.default_timeout_s
         rows, nbytes = sum([each[1] for each in asked]), sum([each[2] for each in asked])
         fit = not self._quarantine.until and self.admission.fits(rows, nbytes, self._limits.default_timeout_s)
         key: tuple[Any, ...] = self._layout.check(asked[0][0], asked[0][1])
-        tickets: list[Ticket | None] = []
-        gone, queue = self._gone, self._queue
+        tickets: list[Ticket] = []
+        gone = self._gone
         for inputs, count, size, caller in asked:
             fail = cast("Done", caller.fail)  # the sink takes its answer
             ticket = Ticket("", inputs, count, size, key, INTERACTIVE, now, deadline, fail, gone)
             ticket.sink, ticket.caller = sink, caller
-            if not fit:
-                try:
-                    self._let_in(ticket)
-                except ForetellError as error:
-                    self._ledger.refused(error, fail)
-                    tickets.append(None)
-                    continue
-            self._ledger.pending += 1
-            queue.push(ticket)
             tickets.append(ticket)
-        if deadline < self._watch.wake_at:
+        if fit:
+            self._ledger.pending += len(tickets)
+            self._queue.push_all(tickets, rows, nbytes)
+        else:
+            self._push_fitting(tickets)
+        if deadline < self._watch.wake_at and self._queue.rows:
             self._watch.wake_by(deadline, now)
         self._dispatch.flush()
         return tickets
+
+    def _push_fitting(self, tickets: list[Ticket]) -> None:
+        """Let in one after another, with a close look at each."""
+        for ticket in tickets:
+            try:
+                self._let_in(ticket)
+            except ForetellError as error:
+                fail, ticket.done = ticket.done, None
+                if fail is not None:
+                    self._ledger.refused(error, fail)
+            else:
+                self._ledger.pending += 1
+                self._queue.push(ticket)
 
     def _let_in(self, ticket: Ticket) -> None:
         """Raise why a ticket is not let in, if it is not."""

@@ -138,6 +138,24 @@ class _Lane:
         else:
             heapq.heappop(self.heap)
 
+    def take(self, taken: list[Ticket], most_rows: int, most_bytes: int) -> None:
+        """Move tickets to `taken`, in order, as far as they fit."""
+        line = self.line
+        while most_rows > 0:
+            # Mostly nobody has pushed in or gone away: the line is what comes next.
+            ticket = line[0] if line and not self.heap and line[0].done is not None else self.head()
+            if ticket is None:
+                return
+            most_rows -= ticket.rows
+            most_bytes -= ticket.nbytes
+            if most_rows < 0 or most_bytes < 0:
+                return
+            if line and line[0] is ticket:
+                line.popleft()
+            else:
+                self.pop(ticket)
+            taken.append(ticket)
+
     def sweep(self) -> None:
         self.line = deque(t for t in self.line if t.done is not None)
         self.heap = [entry for entry in self.heap if entry[2].done is not None]
@@ -219,6 +237,23 @@ class Queue:
         if self._urgencies is not None:
             self._urgencies.count(ticket)
 
+    def push_all(self, tickets: list[Ticket], rows: int, nbytes: int) -> None:
+        """Let tickets of one key, priority and deadline wait, of so many rows and bytes together."""
+        first = tickets[0]
+        lane = self._lanes[first.priority].get(first.key)
+        if lane is None or (lane.line and first.deadline < lane.line[-1].deadline) or self._urgencies is not None:
+            for ticket in tickets:
+                self.push(ticket)
+            return
+        lane.line += tickets
+        for ticket in tickets:
+            ticket.is_queued = True
+        if first.deadline > self._latest[first.priority] or not self._alive:
+            self._latest[first.priority] = first.deadline
+        self._alive += len(tickets)
+        self.rows += rows
+        self.nbytes += nbytes
+
     def rows_ahead(self, priority: int, deadline: float) -> int:
         """Return about how many rows run before a new ticket: those more urgent, or as urgent within 250 ms."""
         latest = self._latest
@@ -270,19 +305,11 @@ class Queue:
         """
         lane = self._lanes[first.priority][first.key]
         lane.pop(first)
-        self._count_out(first)
-        taken, rows, nbytes = [first], first.rows, first.nbytes
-        while not alone and rows < most_rows:
-            ticket = lane.head()
-            if ticket is None:
-                break
-            rows += ticket.rows
-            nbytes += ticket.nbytes
-            if rows > most_rows or nbytes > most_bytes:
-                break
-            lane.pop(ticket)
+        taken = [first]
+        if not alone:
+            lane.take(taken, most_rows - first.rows, most_bytes - first.nbytes)
+        for ticket in taken:
             self._count_out(ticket)
-            taken.append(ticket)
         return taken
 
     def expire(self, until: float) -> list[Ticket]:

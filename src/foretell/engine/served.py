@@ -134,12 +134,12 @@ class Served:
             return None
         return self._batcher.infer(request, done)
 
-    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket | None]:
+    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket]:
         """Admit or refuse many plain requests at once; see `Batcher.infer_all`."""
         if self._batcher is None:
             for *_, caller in asked:
                 caller.fail(self.not_ready())
-            return [None] * len(asked)
+            return []
         return self._batcher.infer_all(asked, sink)
 
     @property

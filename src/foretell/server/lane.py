@@ -100,9 +100,9 @@ class Lane:
             sink = door.sink = LaneSink(door, self._replied, self._is_observed)
         callers: list[Call] = [each[3] for each in asked]  # type: ignore[misc]  # they are calls: `_read` made them
         door.prepared.observe_each([now - call.started for call in callers])
-        for call, ticket in zip(callers, door.served.infer_all(asked, sink), strict=True):
-            if ticket is not None:
-                call.cancel = ticket.cancel
+        for ticket in door.served.infer_all(asked, sink):
+            if ticket.done is not None:
+                ticket.caller.cancel = ticket.cancel
 
 
 class LaneSink:
