@@ -240,15 +240,20 @@ class Queue:
     def push_all(self, tickets: list[Ticket], rows: int, nbytes: int) -> None:
         """Let tickets of one key, priority and deadline wait, of so many rows and bytes together."""
         first = tickets[0]
-        lane = self._lanes[first.priority].get(first.key)
-        if lane is None or (lane.line and first.deadline < lane.line[-1].deadline) or self._urgencies is not None:
+        lanes = self._lanes[first.priority]
+        lane = lanes.get(first.key)
+        if lane is None:
+            lane = lanes[first.key] = _Lane()
+        if (lane.line and first.deadline < lane.line[-1].deadline) or (self._urgencies is not None and self._alive):
             for ticket in tickets:
                 self.push(ticket)
             return
         lane.line += tickets
         for ticket in tickets:
             ticket.is_queued = True
-        if first.deadline > self._latest[first.priority] or not self._alive:
+        if not self._alive:
+            self._latest, self._urgencies = [0.0, 0.0], None
+        if first.deadline > self._latest[first.priority]:
             self._latest[first.priority] = first.deadline
         self._alive += len(tickets)
         self.rows += rows
