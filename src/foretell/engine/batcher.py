@@ -257,8 +257,11 @@ class Batcher:
         if reported is None:
             return
         job, seconds = reported
+        self._report(job, outputs, run_ns, now)
         self.admission.observe(job.rows, seconds)
         self.on_work()
+
+    def _report(self, job: Job, outputs: list[NDArray[Any]], run_ns: int, now: float) -> None:
         if job.group is not None and job.group.row is not None:
             self._recovery.next_row(job.group, now)
             self._dispatch.flush()

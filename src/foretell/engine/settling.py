@@ -61,8 +61,6 @@ class Settling:
                     else:
                         share.append(ticket)
             at += count
-        self._ledger.batch(job.rows, run_ns)
-        self._ledger.answered(admitted, rows, job.sent, run_ns, now)
         settled = len(answers)
         for sink, tickets in shares.items():
             settled += len(tickets)
@@ -75,6 +73,9 @@ class Settling:
                 done(response)
             except Exception as error:  # noqa: BLE001  # A caller's fault must not cost its neighbours their answers.
                 self._fault(error)
+        # The callers first: what is counted need not make them wait.
+        self._ledger.batch(job.rows, run_ns)
+        self._ledger.answered(admitted, rows, job.sent, run_ns, now)
         self.release(settled)
 
     def fail(self, ticket: Ticket, error: ForetellError, now: float) -> None:

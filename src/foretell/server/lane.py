@@ -98,11 +98,11 @@ class Lane:
         sink = door.sink
         if sink is None:
             sink = door.sink = LaneSink(door, self._replied, self._is_observed)
-        callers: list[Call] = [each[3] for each in asked]  # type: ignore[misc]  # they are calls: `_read` made them
-        door.prepared.observe_each([now - call.started for call in callers])
-        for ticket in door.served.infer_all(asked, sink):
+        tickets = door.served.infer_all(asked, sink)
+        for ticket in tickets:
             if ticket.done is not None:
                 ticket.caller.cancel = ticket.cancel
+        door.prepared.observe_each([now - ticket.caller.started for ticket in tickets])
 
 
 class LaneSink:
