@@ -18,6 +18,7 @@ from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.classification import classify
 from foretell.protocol.columns import Columns
 from foretell.protocol.parameters import classes_of, index_of, priority_of, same_rows, sooner, unknown_input
+from foretell.protocol.plain_proto import PlainMessages
 from foretell.protocol.status import Refused
 from foretell.protocol.tensors import check_datatype, check_shape, from_raw, join_bytes, to_raw
 from foretell.request import InferRequest, InferResponse
@@ -66,11 +67,21 @@ def parse(kind: Any, data: bytes) -> Any:
 
 
 class OpenInferenceProto:
-    """Messages of one version of a model."""
+    """Messages of one version of a model.
+
+    Attributes:
+        plain: The short way of the commonest ones.
+    """
 
     def __init__(
-        self, model: str, signature: Signature, labels: tuple[str, ...] = (), columns: Columns | None = None
+        self,
+        model: str,
+        signature: Signature,
+        labels: tuple[str, ...] = (),
+        columns: Columns | None = None,
+        version: str = "",
     ) -> None:
+        self.plain = PlainMessages(model, version, signature)
         self._columns = columns
         self._most_inputs = max(_MOST, len(signature.fields))
         self._model = model

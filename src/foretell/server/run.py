@@ -70,12 +70,21 @@ class Server:
                 ssl_handshake_timeout=None if tls is None else settings.headers_s,
             )
         if settings.grpc_port is not None:
-            from foretell.server.grpc import GrpcDoor
+            bound = _listen(settings.host, settings.grpc_port, "--grpc-port")
+            given = self.engine, settings, self._doors, self._observer
+            if settings.grpc_door == "own":
+                from foretell.server.grpc.door import OwnDoor
 
-            # The library writes to stderr by itself where a port is taken.
-            _listen(settings.host, settings.grpc_port, "--grpc-port").close()
-            self._grpc = GrpcDoor(self.engine, settings, self._doors, self._observer)
-            self.grpc_port = await self._grpc.bind()
+                self.grpc_port = bound.getsockname()[1]
+                self._grpc = OwnDoor(*given)
+                await self._grpc.bind(bound, tls_context(settings))
+            else:
+                from foretell.server.grpc.aio import AioDoor
+
+                # The library writes to stderr by itself where a port is taken.
+                bound.close()
+                self._grpc = AioDoor(*given)
+                self.grpc_port = await self._grpc.bind()
         self._check()
 
     async def load(self, paths: Sequence[Path]) -> None:
@@ -122,6 +131,8 @@ class Server:
     def _check(self) -> None:
         loop = asyncio.get_running_loop()
         self._desk.check(loop.time())
+        if self._grpc is not None:
+            self._grpc.check(loop.time())
         self._checker = loop.call_later(_CHECK_S, self._check)
 
 

@@ -20,6 +20,8 @@ class ServerSettings:
     """0: any free one. None: no HTTP."""
     grpc_port: int | None = 8001
     """0: any free one. None: no gRPC."""
+    grpc_door: str = "aio"
+    """`own`: on the HTTP/2 of this package. `aio`: on the library grpc.aio."""
     api_key_file: Path | None = None
     """Keys, one a line: every request but those for health needs one as `Authorization: Bearer KEY`."""
     insecure_no_auth: bool = False

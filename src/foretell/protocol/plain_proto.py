@@ -1,0 +1,221 @@
+"""The short way of a ModelInferRequest with raw tensors, and of its answer: bytes read and written by hand.
+
+Clients send the same message again and again with another id and other tensors in it. So what stands around the
+tensors is read once, by the protobuf library and with all checks, and recognised byte for byte from then on.
+Whatever is not recognised takes the long way, which knows why. Knows no gRPC.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from foretell.dtypes import dtype_of
+from foretell.protocol import open_inference_pb2 as pb
+from foretell.request import InferRequest, InferResponse
+from foretell.signature import Signature
+
+__all__ = ["Address", "Frame", "PlainMessages", "address_of", "varint"]
+
+_NAME, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A
+"""Tags of the fields of a request: all of them texts and bytes."""
+_INNER = frozenset((0x22, 0x2A, 0x32))
+"""Parameters, inputs, outputs."""
+_RAW_OUTPUT = b"\x32"
+_FRAMES = 256
+_MOST_FRAME_BYTES = 4096
+_IS_NATIVE = sys.byteorder == "little"
+
+
+class Address(NamedTuple):
+    """What a message begins with."""
+
+    model: bytes
+    version: bytes
+    id: bytes
+    end: int
+    """Where in the bytes the rest of the message is."""
+
+
+class Frame(NamedTuple):
+    """What stands around the tensors of a message."""
+
+    spans: tuple[tuple[int, int], ...]
+    """Where each tensor begins and ends, from the end of the address on."""
+    tensors: tuple[tuple[str, tuple[int, ...], np.dtype[Any]], ...]
+    rows: int
+    nbytes: int
+    priority: int
+    timeout_s: float | None
+    outputs: tuple[int, ...]
+    """Indices of the outputs that are asked for."""
+
+
+def address_of(data: bytes) -> Address | None:
+    """Return what a message begins with; None where it takes a closer look."""
+    model = version = id = b""
+    at = 0
+    try:
+        if data[at] == _NAME:
+            end = at + 2 + data[at + 1]
+            model, at = data[at + 2 : end], end
+        if data[at] == _VERSION:
+            end = at + 2 + data[at + 1]
+            version, at = data[at + 2 : end], end
+        if data[at] == _ID:
+            end = at + 2 + data[at + 1]
+            id, at = data[at + 2 : end], end
+    except IndexError:
+        return None
+    # A length of 128 or more has more bytes than one.
+    return Address(model, version, id, at) if max(len(model), len(version), len(id)) < 128 else None
+
+
+class PlainMessages:
+    """Messages of one version of a model."""
+
+    def __init__(self, model: str, version: str, signature: Signature) -> None:
+        self._inputs = {spec.name: spec for spec in signature.inputs}
+        self._outputs = signature.outputs
+        self._all = tuple(range(len(signature.outputs)))
+        self._head = pb.ModelInferResponse(model_name=model, model_version=version).SerializeToString()
+        self._spans: dict[int, tuple[tuple[int, int], ...]] = {}
+        self._frames: dict[bytes, Frame] = {}
+        self._last = b""
+        self._tensors: dict[Any, bytes] = {}
+        fixed = (spec.datatype not in ("BYTES", "BOOL") for spec in signature.inputs)
+        self._is_plain = _IS_NATIVE and all(fixed) and all(s.datatype != "BYTES" for s in signature.outputs)
+
+    def read(self, data: bytes, address: Address) -> tuple[Frame, dict[str, NDArray[Any]]] | None:
+        """Return the frame and the tensors of a message; None: it is not known.
+
+        The tensors are copies, so that they are aligned and the message is not held.
+        """
+        at = address.end
+        spans = self._spans.get(len(data) - at)
+        if spans is None:
+            return None
+        frame = self._frames.get(_around(data, at, spans))
+        if frame is None or frame.spans is not spans or not address.id.isascii():
+            return None
+        return frame, {
+            name: np.ndarray(shape, dtype, data[at + start : at + end])
+            for (name, shape, dtype), (start, end) in zip(frame.tensors, spans, strict=True)
+        }
+
+    def learn(
+        self,
+        data: bytes,
+        address: Address,
+        request: InferRequest,
+        timeout_s: float | None,
+        outputs: tuple[int, ...],
+    ) -> None:
+        """Remember what stands around the tensors of a message that was read with all checks, when it comes again.
+
+        Args:
+            data: The message.
+            address: What it begins with.
+            request: What was read: its tensors as they came, raw.
+            timeout_s: Of the message alone.
+            outputs: Indices of the outputs it asks for.
+        """
+        if not self._is_plain or request.rows < 1 or not request.inputs.keys() <= self._inputs.keys():
+            return
+        at = address.end
+        spans = _spans_of(data, at)
+        if spans is None or len(spans) != len(request.inputs):
+            return
+        around = _around(data, at, spans)
+        if len(around) > _MOST_FRAME_BYTES or around != self._last:
+            self._last = around
+            return
+        if len(self._frames) >= _FRAMES:
+            self._frames.clear()
+            self._spans.clear()
+        tensors = tuple((name, a.shape, dtype_of(self._inputs[name].datatype)) for name, a in request.inputs.items())
+        sizes = [math.prod(shape) * dtype.itemsize for _, shape, dtype in tensors]
+        if sizes != [end - start for start, end in spans]:
+            return
+        self._spans[len(data) - at] = spans
+        self._frames[around] = Frame(spans, tensors, request.rows, sum(sizes), request.priority, timeout_s, outputs)
+
+    def write(self, response: InferResponse, outputs: tuple[int, ...], id: bytes) -> list[bytes] | None:
+        """Return the parts of a ModelInferResponse with raw tensors; None where it takes the long way."""
+        found = response.outputs
+        if outputs != self._all:
+            found = [found[at] for at in outputs]
+        shapes = (outputs, *[output.shape for output in found])
+        tensors = self._tensors.get(shapes)
+        if tensors is None:
+            if not self._is_plain or any(a.dtype.kind == "O" or not a.dtype.isnative for a in found):
+                return None
+            tensors = self._describe(shapes, outputs, found)
+        parts = [self._head, b"\x1a" + varint(len(id)) + id, tensors] if id else [self._head, tensors]
+        for output in found:
+            raw = output.tobytes()
+            parts += (_RAW_OUTPUT, varint(len(raw)), raw) if raw else (_RAW_OUTPUT, b"\0")
+        return parts
+
+    def _describe(self, shapes: Any, outputs: tuple[int, ...], found: list[NDArray[Any]]) -> bytes:
+        message = pb.ModelInferResponse()
+        for at, output in zip(outputs, found, strict=True):
+            spec = self._outputs[at]
+            message.outputs.add(name=spec.name, datatype=spec.datatype, shape=output.shape)
+        if len(self._tensors) >= _FRAMES:
+            self._tensors.clear()
+        described: bytes = message.SerializeToString()
+        self._tensors[shapes] = described
+        return described
+
+
+def _around(data: bytes, at: int, spans: tuple[tuple[int, int], ...]) -> bytes:
+    """Return the bytes around the tensors."""
+    if len(spans) == 1:
+        return data[at : at + spans[0][0]]
+    parts, begin = [], 0
+    for start, end in spans:
+        parts.append(data[at + begin : at + start])
+        begin = end
+    return b"".join(parts)
+
+
+def _spans_of(data: bytes, at: int) -> tuple[tuple[int, int], ...] | None:
+    """Return where the tensors of a message are; None: its fields are not those expected, in order."""
+    begin, size = at, len(data)
+    spans: list[tuple[int, int]] = []
+    while at < size:
+        tag = data[at]
+        if tag != _RAW and (tag not in _INNER or spans):
+            return None
+        length = shift = 0
+        for place in range(at + 1, min(at + 6, size)):
+            byte = data[place]
+            length |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                break
+        else:
+            return None
+        start, at = place + 1, place + 1 + length
+        if at > size:
+            return None
+        if tag == _RAW:
+            spans.append((start - begin, at - begin))
+    return tuple(spans) or None
+
+
+def varint(number: int) -> bytes:
+    """Return an unsigned number as protobuf writes it."""
+    if number < 128:
+        return bytes((number,))
+    encoded = bytearray()
+    while number >= 128:
+        encoded.append(number & 127 | 128)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)

@@ -1,0 +1,198 @@
+"""ModelStreamInfer: the requests of a stream go to the engine as they come, and are answered in their order.
+
+An error is one answer and does not end the stream. No more is read than so many requests in the engine; then the
+client gets no more room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from time import perf_counter
+
+from foretell.errors import DeadlineExceeded, ForetellError
+from foretell.protocol import open_inference_pb2 as pb
+from foretell.protocol.plain_proto import varint
+from foretell.protocol.status import Refused, error_text, status_of
+from foretell.request import InferResponse
+from foretell.server.grpc.calls import PREFIX_BYTES, Call
+from foretell.server.grpc.infer import Cancel, Inferring
+from foretell.server.grpc.service import Service
+from foretell.server.grpc.wire import REPLY, Caller, frame_size, framed, trailers, unpacked
+from foretell.server.http2.stream import Stream
+
+__all__ = ["StreamInfer"]
+
+_STREAMED = 64
+"""Requests of one stream that are in the engine at once."""
+_UNSENT_BYTES = 1 << 20
+"""With so many bytes of answers waiting for room, no more is read."""
+_FOUND = b"\x12"
+"""Tag of an answer in a ModelStreamInferResponse."""
+
+
+class _Slot:
+    """One request of a stream."""
+
+    __slots__ = ("answer", "cancel")
+
+    def __init__(self) -> None:
+        self.answer: bytes | None = None
+        self.cancel: Cancel | None = None
+
+
+class _Talk:
+    """One stream."""
+
+    __slots__ = ("buffer", "deadline", "has_begun", "slots", "timer")
+
+    def __init__(self, deadline: float | None) -> None:
+        self.buffer = bytearray()
+        self.slots: deque[_Slot] = deque()
+        self.deadline = deadline
+        self.has_begun = False
+        self.timer: asyncio.TimerHandle | None = None
+
+
+class StreamInfer(Call):
+    """The streams of one head."""
+
+    whole = False
+
+    def __init__(self, service: Service, name: str, caller: Caller, inferring: Inferring) -> None:
+        super().__init__(service, name, caller)
+        self._inferring = inferring
+        self._now = service.engine.clock.now
+
+    def begin(self, stream: Stream) -> None:
+        """Begin a stream."""
+        timeout_s = self._caller.timeout_s
+        talk = _Talk(None if timeout_s is None else self._now() + timeout_s)
+        stream.note, stream.cancel = talk, lambda: _cancel(talk)
+        if timeout_s is not None:
+            talk.timer = stream.connection.loop.call_later(timeout_s, self._expire, stream)
+
+    def feed(self, stream: Stream, part: bytes) -> None:
+        """Take a part of its requests."""
+        talk = stream.note
+        talk.buffer += part
+        stream.connection.hold(stream, len(part))
+        self._read(stream, talk)
+
+    def end(self, stream: Stream) -> None:
+        """Take the end of its requests."""
+        self._read(stream, stream.note)
+
+    def fail(self, stream: Stream, error: ForetellError, began: float = 0.0) -> None:
+        """End the stream with an error."""
+        if stream.closed:
+            return
+        talk = stream.note
+        if talk is None or not talk.has_begun:
+            super().fail(stream, error, began)
+            return
+        _cancel(talk)
+        self._tell(status_of(error).grpc, began or perf_counter(), error)
+        stream.connection.out.finish(stream, trailers(error, self._caller.request_id))
+
+    def _read(self, stream: Stream, talk: _Talk) -> None:
+        try:
+            self._read_messages(stream, talk)
+        except ForetellError as error:
+            self.fail(stream, error)
+        except Exception:  # noqa: BLE001 - whatever it is, the server lives on
+            self.fail_unexpectedly(stream, 0.0)
+
+    def _read_messages(self, stream: Stream, talk: _Talk) -> None:
+        buffer = talk.buffer
+        while len(talk.slots) < _STREAMED and len(stream.outbox or b"") < _UNSENT_BYTES:
+            size = len(buffer)
+            end = PREFIX_BYTES + frame_size(buffer, self._limit) if size >= PREFIX_BYTES else size + 1
+            if end > size:
+                self._wait(stream, size)
+                break
+            flag, message = buffer[0], bytes(memoryview(buffer)[PREFIX_BYTES:end])
+            del buffer[:end]
+            stream.connection.hold(stream, -min(end, stream.held))
+            self._start(stream, talk, flag, message)
+            if stream.closed:
+                return
+        if not stream.closed and stream.ended and not buffer and not talk.slots:
+            self._finish(stream, talk)
+
+    def _wait(self, stream: Stream, size: int) -> None:
+        """Let the rest of a message come."""
+        if size and stream.ended:
+            raise Refused("message: the stream ended within it")
+        if stream.connection.desk.body_bytes > self._service.settings.max_bodies_bytes:
+            stream.connection.desk.too_large(stream, crowded=True)
+            return
+        stream.connection.give_room(stream, stream.taken)
+
+    def _start(self, stream: Stream, talk: _Talk, flag: int, message: bytes) -> None:
+        slot = _Slot()
+        talk.slots.append(slot)
+
+        def settle(result: list[bytes] | ForetellError, _response: InferResponse | None) -> None:
+            slot.answer, slot.cancel = self._answer_of(result), None
+            if talk.slots and talk.slots[0] is slot:
+                self._send(stream, talk)
+
+        try:
+            data = unpacked(flag, message, self._caller.encoding, self._limit)
+            slot.cancel = self._inferring.start(data, talk.deadline, self._caller.request_id, settle)
+        except ForetellError as error:
+            settle(error, None)
+        if slot.answer is not None:
+            slot.cancel = None
+
+    def _answer_of(self, result: list[bytes] | ForetellError) -> bytes:
+        count = self._service.engine.metrics.responses.child
+        if isinstance(result, ForetellError):
+            count("grpc", self.name, status_of(result).grpc).value += 1
+            told: bytes = pb.ModelStreamInferResponse(error_message=error_text(result)).SerializeToString()
+            return framed([told])
+        count("grpc", self.name, "OK").value += 1
+        return framed([_FOUND, varint(sum(map(len, result))), *result])
+
+    def _send(self, stream: Stream, talk: _Talk) -> None:
+        """Send the answers whose turn it is."""
+        if stream.closed:
+            return
+        out, slots = stream.connection.out, talk.slots
+        if not talk.has_begun:
+            talk.has_begun = True
+            out.begin(stream, REPLY)
+        stream.on_room = lambda: self._read(stream, talk)
+        stream.connection.patience.served += 1
+        while slots and (answer := slots[0].answer) is not None:
+            slots.popleft()
+            out.send(stream, answer)
+        if stream.ended or talk.buffer:
+            stream.connection.loop.call_soon(self._resume, stream, talk)
+        elif stream.taken:
+            stream.connection.give_room(stream, stream.taken)
+
+    def _resume(self, stream: Stream, talk: _Talk) -> None:
+        if not stream.closed:
+            self._read(stream, talk)
+
+    def _finish(self, stream: Stream, talk: _Talk) -> None:
+        out = stream.connection.out
+        if not talk.has_begun:
+            talk.has_begun = True
+            out.begin(stream, REPLY)
+        if stream.trailers is None:
+            out.finish(stream, self._ok)
+
+    def _expire(self, stream: Stream) -> None:
+        self.fail(stream, DeadlineExceeded("stream: its deadline passed"))
+
+
+def _cancel(talk: _Talk) -> None:
+    for slot in talk.slots:
+        if slot.cancel is not None:
+            slot.cancel()
+    talk.slots.clear()
+    if talk.timer is not None:
+        talk.timer.cancel()

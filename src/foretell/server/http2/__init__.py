@@ -1,0 +1,1 @@
+"""HTTP/2 for a server: frames, heads, flow control, limits. Knows no gRPC, no route and no model."""
