@@ -25,6 +25,35 @@ POISON = 666.0
 RESTART_S = 0.5
 
 
+class Caller:
+    """One of many who ask together."""
+
+    def __init__(self, rig, name, x):
+        self.rig, self.name, self.x = rig, name, x
+
+    def settle(self, result):
+        assert self.name not in self.rig.results, "settled twice"
+        self.rig.results[self.name] = result
+        self.rig.at = self.rig.loop.clock.now()
+
+    def fail(self, error):
+        self.settle(error.code)
+
+
+class Sink:
+    """Answers them, those of a batch together."""
+
+    def __init__(self, rig):
+        self.rig, self.batches = rig, []
+
+    def answer(self, batch, tickets):
+        self.batches.append(len(tickets))
+        for ticket in tickets:
+            response = InferResponse(batch, "", ticket.batch_row, ticket.rows, ticket.admitted)
+            np.testing.assert_array_equal(response.outputs[0], ticket.caller.x * 2)
+            ticket.caller.settle("ok")
+
+
 class Rig:
     """A batcher of a model that doubles its input, its instances, and what became of every request."""
 
@@ -42,6 +71,7 @@ class Rig:
             "m", "1", Layout(signature), Pace(paces), Limits(**limits), self.loop.clock, self.loop, ledger
         )
         self.batcher.on_loss = lambda instance, reason: self.loop.call_later(RESTART_S, self.add)
+        self.sink = Sink(self)
         self.results = {}
         self.tickets = {}
         self.all = []
@@ -78,6 +108,13 @@ class Rig:
 
         self.tickets[name] = self.batcher.infer(request, done)
 
+    def ask_together(self, asked):
+        """Ask many at once, as a door does that reads the requests of one iteration together."""
+        callers = [Caller(self, name, np.array(values, float).reshape(len(values), -1)) for name, values in asked]
+        tickets = self.batcher.infer_all([({"x": c.x}, len(c.x), c.x.nbytes, c) for c in callers], self.sink)
+        for caller, ticket in zip(callers, tickets, strict=True):
+            self.tickets[caller.name] = ticket
+
     @property
     def ran(self):
         """Rows of every batch, in order, as lists."""
@@ -99,6 +136,42 @@ def test_requests_of_one_iteration_are_one_batch():
     assert rig.last.timing.batch_rows == 5
     assert (rig.statistics.success.count, rig.statistics.execution_batches) == (5, 1)
     rig.assert_at_rest()
+
+
+def test_who_asks_together_is_answered_together():
+    rig = Rig(row_s=1e-5, paces=())
+    rig.ask("before", 9)
+    rig.ask_together([(i, [i] * (1 + i % 2)) for i in range(5)])
+    rig.loop.run()
+    assert rig.ran == [[9, 0, 1, 1, 2, 3, 3, 4]]
+    assert rig.results == dict.fromkeys(["before", *range(5)], "ok")
+    assert rig.sink.batches == [5]
+    assert (rig.statistics.success.count, rig.statistics.inference_rows) == (6, 8)
+    rig.assert_at_rest()
+
+
+def test_who_asks_together_is_refused_one_by_one():
+    rig = Rig(max_queue_rows=3, max_batch_size=2)
+    rig.ask("runs", 9)
+    rig.loop.step()
+    rig.ask_together([(i, [i]) for i in range(5)])
+    assert rig.results == {3: "queue_full", 4: "queue_full"}
+    assert not rig.tickets[4].cancel()
+    assert rig.tickets[0].cancel()
+    rig.loop.run()
+    assert rig.results == {"runs": "ok", 1: "ok", 2: "ok", 3: "queue_full", 4: "queue_full"}
+    rig.assert_at_rest()
+
+
+def test_a_sink_that_raises_costs_nobody_else_an_answer():
+    rig = Rig(row_s=1e-5, paces=())
+    rig.sink.answer = lambda batch, tickets: 1 / 0
+    rig.ask("other", 1)
+    rig.ask_together([("mine", [2])])
+    rig.loop.run()
+    assert rig.results == {"other": "ok"}
+    assert [type(f["exception"]) for f in rig.loop.faults] == [ZeroDivisionError]
+    assert rig.batcher.pending == 0
 
 
 def test_while_the_instance_is_busy_the_queue_is_the_next_batch():
@@ -517,6 +590,10 @@ class Chaos(RuleBasedStateMachine):
     def ask_many(self, count):
         for i in range(count):
             self.rig.ask(next(self.names), i + 1.0)
+
+    @rule(values=st.lists(st.sampled_from([1.0, 2.0, 3.0, -1.0, POISON]), min_size=1, max_size=30))
+    def ask_together(self, values):
+        self.rig.ask_together([(next(self.names), [value]) for value in values])
 
     @rule(data=st.data())
     def cancel(self, data):
