@@ -36,7 +36,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"engine.repository"},
     {"engine.engine"},
     {"protocol"},
-    {"bulk"},
+    {"bulk", "bench"},
     {"server"},
     {"cli", "testing"},
 ]
