@@ -89,7 +89,7 @@ def test_the_report():
     for took_s in (0.001, 0.002, 0.003):
         run.add(Answer(200, b"\r\nserver-timing: queue;dur=0.5, run;dur=2\r\n", b"", True), took_s)
     run.add(Answer(429, b"", b'{"code": "queue_full"}', True), 9.0)
-    question = Question("http://x/infer", 1, 10, "numbers", Target("x", 80, [b""]))
+    question = Question("http://x/infer", 1, "numbers", 10, Target("x", 80, [b""]))
     told = as_json(question, [run])["runs"][0]
     assert told["requests_per_s"] == 1.5
     assert (told["p50_ms"], told["p99_ms"]) == (2.0, 3.0)
