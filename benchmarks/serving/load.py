@@ -55,11 +55,12 @@ def h2load(url: str, body: Path, connections: int, streams: int, seconds: float)
     Raises:
         LoadError: h2load is absent, or could not talk to the server.
     """
+    command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-d", str(body)]
+    command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
+    _run([*command, "-D1", url])
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
-        headers = ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-        command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", f"-D{max(1, round(seconds))}"]
-        said = _run([*command, "--warm-up-time=1", *headers, "-d", str(body), f"--log-file={log}", url])
+        said = _run([*command, f"-D{max(1, round(seconds))}", f"--log-file={log}", url])
         took_us = sorted(int(line.split("\t")[2]) for line in log.read_text().splitlines())
     counts = re.search(r"requests: \d+ total, .* (\d+) succeeded, (\d+) failed, (\d+) errored", said)
     rate = re.search(r"finished in .*, ([\d.]+) req/s", said)

@@ -18,6 +18,7 @@ PATIENCE_S = 90.0
 """A server that has not answered by then has failed to start."""
 
 _PR_SET_CHILD_SUBREAPER = 36
+_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class StartError(Exception):
@@ -39,6 +40,21 @@ class Running:
     def proportional_mb(self) -> float:
         """Return the same with each shared page counted once, in MiB."""
         return sum(_status_kb(pid, "smaps_rollup", "Pss:") for pid in family(self.pid)) / 1024
+
+    def cpu_s(self) -> float:
+        """Return the processor time that the process and all below it have used, in seconds."""
+        return sum(sum(map(int, stat[11:13])) for pid in family(self.pid) if (stat := _stat(pid))) / _TICKS
+
+
+def others_cpu_s(running: Running) -> float:
+    """Return the processor time used so far by all but the server and our own ended children, in seconds.
+
+    What a hypervisor gave to other machines counts too.
+    """
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    idle, waiting = fields[3:5]
+    own = os.times()
+    return (sum(fields) - idle - waiting) / _TICKS - running.cpu_s() - sum(own[:4])
 
 
 def free_port() -> int:
@@ -102,16 +118,22 @@ def family(pid: int) -> list[int]:
     """Return a process and all below it."""
     children: dict[int, list[int]] = {}
     for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        children.setdefault(parent, []).append(int(stat.parent.name))
+        child = int(stat.parent.name)
+        if fields := _stat(child):
+            children.setdefault(int(fields[1]), []).append(child)
     found, todo = [], [pid]
     while todo:
         found.append(todo.pop())
         todo.extend(children.get(found[-1], []))
     return found
+
+
+def _stat(pid: int) -> list[str]:
+    """Return the fields of a process after its name, nothing if it has gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return []
 
 
 def _status_kb(pid: int, file: str, field: str) -> int:

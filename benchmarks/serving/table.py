@@ -28,6 +28,12 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
         if has_rivals and ours is not None:
             cells.extend("" if one.is_ours else f"{ratio(ours, one, c):.1f}" for c in at)
         lines.append(_line(cells))
+    shares = [share for one in measured for share in one.others_share]
+    if shares:
+        lines += [
+            "",
+            f"Other work took {median(shares):.0%} of the processors' time (median), {max(shares):.0%} at most.",
+        ]
     return "\n".join([*lines, "", *(f"* {one.name}: {one.settings}." for one in measured)])
 
 

@@ -6,6 +6,7 @@ Only one server lives at a time, so that none pays for another's idle threads. K
 import http.client
 import json
 import sys
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from common import CORES
 from rivals.rival import Place, Server
 from rivals.venvs import VENVS, InstallError
 
 from serving.load import Load, LoadError, wrk
-from serving.processes import StartError, free_port, started
+from serving.processes import StartError, free_port, others_cpu_s, started
 
 CONNECTIONS = 1, 16, 64
 Loads = dict[str, Load]
@@ -48,6 +50,8 @@ class Measured:
     loaded_mb: list[float] = field(default_factory=list)
     loaded_pss_mb: list[float] = field(default_factory=list)
     """After the load, pages that processes share counted once."""
+    others_share: list[float] = field(default_factory=list)
+    """Of the machine's processor time during the loads, what neither the server nor the generator used: 0 is quiet."""
     loads: dict[str, list[Load]] = field(default_factory=dict)
     failed: str = ""
 
@@ -84,7 +88,11 @@ def measure_in_turn(
             print(f"round {turn + 1} of {rounds}: {server.name} ...", end="", file=sys.stderr, flush=True)
             try:
                 _measure(server, server.model or model, questions, lambda s, p: load(s, p, questions, seconds), into)
-                print(f" {into.loads['64'][-1].per_s:,.0f}/s", file=sys.stderr, flush=True)
+                print(
+                    f" {into.loads['64'][-1].per_s:,.0f}/s, others used {into.others_share[-1]:.0%} of the machine",
+                    file=sys.stderr,
+                    flush=True,
+                )
             except (InstallError, StartError, LoadError, WrongAnswerError) as error:
                 into.failed = str(error)
                 print(f" {error}", file=sys.stderr, flush=True)
@@ -103,7 +111,9 @@ def _measure(
     with started(command, environment, folder, lambda: check([0])) as running:
         _check_all(check, len(questions.rows))
         idle = running.resident_mb()
+        others_s, begun = others_cpu_s(running), time.perf_counter()
         loads = load(server, place)
+        into.others_share.append((others_cpu_s(running) - others_s) / (time.perf_counter() - begun) / CORES)
         into.loaded_mb.append(running.resident_mb())
         into.loaded_pss_mb.append(running.proportional_mb())
         _check_all(check, len(questions.rows))
