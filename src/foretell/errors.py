@@ -24,6 +24,7 @@
         ProofFailed          the converted model does not answer like the original
       ConfigError          wrong use: an option, a path, an argument
       MachineError         no disk, no memory, no permission
+        OutOfMemory          this batch takes more memory than there is for it
       InternalError        ours
 
 A message is one line: subject, got, expected, what to do. Knows no HTTP, no gRPC and no exit code.
@@ -47,6 +48,7 @@ __all__ = [
     "ModelError",
     "ModelNotFound",
     "ModelNotReady",
+    "OutOfMemory",
     "Overloaded",
     "ProofFailed",
     "Quarantined",
@@ -221,6 +223,12 @@ class MachineError(ForetellError):
     """The machine's fault: disk, memory, permission."""
 
     code = "machine_error"
+
+
+class OutOfMemory(MachineError):
+    """This batch takes more memory than there is for it; a smaller one may run."""
+
+    code = "out_of_memory"
 
 
 class InternalError(ForetellError):

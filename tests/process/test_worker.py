@@ -25,6 +25,7 @@ from foretell.errors import (
     InvalidOutput,
     LoadError,
     MachineError,
+    OutOfMemory,
     RequestTooLarge,
 )
 
@@ -289,7 +290,7 @@ def test_a_batch_beyond_the_memory_fails_alone(start):
             assert str(1 << 29) in hello.sandbox["limits"]
             job = caller.tell(wm.ALLOCATE, 1024)
             await caller.settled()
-            assert type(caller.errors[job][0]) is MachineError
+            assert type(caller.errors[job][0]) is OutOfMemory
             assert caller.tell(wm.TWICE)
             await caller.settled()
             assert len(caller.answers) == 1

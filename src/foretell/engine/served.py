@@ -118,9 +118,14 @@ class Served:
     def __repr__(self) -> str:
         return f'<Served "{self.name}" version {self.version}: {self.state.value}, {self.pending} pending>'
 
+    @property
+    def trouble(self) -> str:
+        """Why it is not ready, in one line: it did not load, or its workers keep dying; else empty."""
+        return self.reason or (self._batcher.admission.outage if self._batcher is not None else "")
+
     def not_ready(self) -> ModelNotReady:
         """Return the error that says in which state it is, and why."""
-        reason = self.reason or (self._batcher.admission.outage if self._batcher is not None else "")
+        reason = self.trouble
         return ModelNotReady(
             f'model "{self.name}" version {self.version}: not ready, {self.state.value}'
             + (f": {reason}" if reason else "; retry later"),

@@ -118,4 +118,5 @@ _INTERNAL = {
     "invalid_output": "the model gave an answer that does not fit its signature",
     "worker_crashed": "this request brings the model's process down; it will be refused for a while",
     "machine_error": "the server's machine failed",
+    "out_of_memory": "this request takes more memory than its model may use; send fewer or smaller rows",
 }

@@ -106,7 +106,7 @@ class Information:
 
     def _model_ready(self, call: Call, model: str, version: str) -> None:
         served = self._engine.find(model, version)
-        ready = served.state is State.READY and not self._engine.draining
+        ready = served.is_ready and not self._engine.draining
         told: dict[str, Any] = {"name": model, "ready": ready}
         if not ready:
             told |= {"error": _reason(served), "code": "model_not_ready", "id": call.id.decode("ascii")}
@@ -206,7 +206,10 @@ async def _done(call: Call, work: Coroutine[Any, Any, Any]) -> None:
 
 
 def _reason(served: Served) -> str:
-    return f'model "{served.name}": {served.state.value.lower()}{": " + served.reason if served.reason else ""}'[:300]
+    state = served.state.value.lower()
+    if served.state is State.READY:
+        state = "draining" if served.is_ready else "not ready"
+    return f'model "{served.name}": {state}{": " + served.trouble if served.trouble else ""}'[:300]
 
 
 def _json(call: Call, document: Any, status: int = 200) -> None:

@@ -19,6 +19,7 @@ from foretell.errors import (
     LoadError,
     MachineError,
     ModelError,
+    OutOfMemory,
     ProofFailed,
     RequestTooLarge,
     RuntimeMissing,
@@ -33,7 +34,8 @@ _ERRORS: dict[str, type[ForetellError]] = {
     kind.code: kind
     for kind in (
         InferenceFailed, InvalidInput, InvalidOutput, RequestTooLarge, ModelError, LoadError, ArtifactInvalid,
-        ArtifactUntrusted, RuntimeMissing, ProofFailed, ConfigError, MachineError, InternalError,
+        ArtifactUntrusted, RuntimeMissing, ProofFailed, ConfigError, MachineError, OutOfMemory,
+        InternalError,
     )
 }  # fmt: skip
 

@@ -30,7 +30,7 @@ from foretell.engine.worker.reading import read_head, read_tensors
 from foretell.engine.worker.slots import SLOT_BYTES, Slots
 from foretell.engine.worker.warmup import check_outputs, draw_inputs, measure
 from foretell.engine.worker.wire import Wire
-from foretell.errors import ForetellError, InferenceFailed, InvalidOutput, LoadError, MachineError
+from foretell.errors import ForetellError, InferenceFailed, InvalidOutput, LoadError, MachineError, OutOfMemory
 from foretell.model.describe import write_signature, write_task
 from foretell.model.tasks.predictions import Task
 from foretell.signature import Signature
@@ -105,7 +105,7 @@ def translated(error: Exception) -> ForetellError:
     if isinstance(error, ForetellError):
         return error
     if isinstance(error, MemoryError):
-        return MachineError("not enough memory for this batch within the worker's limit")
+        return OutOfMemory("not enough memory for this batch within the worker's limit")
     return InferenceFailed(f"{type(error).__name__}: {error}")
 
 

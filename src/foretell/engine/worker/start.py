@@ -59,7 +59,7 @@ async def start_process_instance(
         path: A bundle, an artifact, or a folder that holds one.
         trust: Whether a file that may run code may be opened.
         threads: That a call of the model may use.
-        memory_bytes: Most memory it may hold. What it allocates beyond fails with MachineError; if it gets beyond
+        memory_bytes: Most memory it may hold. What it allocates beyond fails with OutOfMemory; if it gets beyond
             in another way it is ended.
         timeout_s: After that long without a hello it is ended.
         transport: How frames travel; None: the quickest way.

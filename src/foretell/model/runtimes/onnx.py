@@ -5,13 +5,14 @@ The bytes have been checked by `formats/onnx.py`, or came out of a bundle with i
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foretell.errors import ArtifactInvalid, InferenceFailed, RuntimeMissing
+from foretell.errors import ArtifactInvalid, InferenceFailed, OutOfMemory, RuntimeMissing
 from foretell.model.runtimes.base import Runner
 from foretell.signature import Signature
 
@@ -23,6 +24,8 @@ _SENSITIVE = tuple(
 )
 _LOG = _SENSITIVE[1]
 _TREES = b"TreeEnsemble"
+_NO_MEMORY = re.compile("Failed to allocate memory|bad_alloc")
+"""How ONNX Runtime says that it got no memory: as a failure like any other."""
 _SMALL_BYTES = 1 << 20
 """Graphs up to this size answer a few more rows in no time; so do trees of any size for copies of a row."""
 
@@ -44,7 +47,8 @@ class OnnxRuntime:
         try:
             outputs: list[NDArray[Any]] = self._run(self._outputs, inputs, None)
         except self._failures as error:
-            raise InferenceFailed(f'"{self._name}": {_one_line(error)}') from error
+            kind = OutOfMemory if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) else InferenceFailed
+            raise kind(f'"{self._name}": {_one_line(error)}') from error
         return outputs
 
     def close(self) -> None:

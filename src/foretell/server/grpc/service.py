@@ -122,7 +122,7 @@ class Service:
 
     def _model_ready(self, message: Any) -> Any:
         served = self.engine.find(message.name, message.version)
-        return pb.ModelReadyResponse(ready=served.state is State.READY and not self.engine.draining)
+        return pb.ModelReadyResponse(ready=served.is_ready and not self.engine.draining)
 
     def _metadata(self, _message: Any) -> Any:
         from foretell import __version__
