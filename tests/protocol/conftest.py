@@ -74,7 +74,8 @@ class Instance:
 
 def _echo(inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
     x = inputs["x"]
-    return [x.sum(axis=1), x * 2]
+    with np.errstate(over="ignore"):
+        return [x.sum(axis=1), x * 2]
 
 
 def _kinds(inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
@@ -125,6 +126,10 @@ MODELS: dict[str, tuple[Hello, Answer, Held | None]] = {
         Hello("pets", Signature(_X, (TensorSpec("label", "INT64", (-1,)), TensorSpec("p", "FP32", (-1, 3)))),
               Classification(("cat", "dog", "emu"), 0, 1, label_is_index=True)),
         lambda inputs: [inputs["x"].argmax(axis=1), inputs["x"]], None,
+    ),
+    "mirror": (
+        Hello("mirror", Signature((TensorSpec("x", "FP32", (-1, -1)),), (TensorSpec("twice", "FP32", (-1, -1)),)),
+              Tensors(("twice",))), lambda inputs: [inputs["x"] * 2], None,
     ),
     "held": (Hello("held", Signature(_X, (TensorSpec("sum", "FP32", (-1,)),)), Regression()),
              lambda inputs: [inputs["x"].sum(axis=1)], HELD),
@@ -208,9 +213,7 @@ def serve(models: Path) -> Iterator[Callable[..., Running]]:
     """Start servers that are stopped in the end."""
     started: list[Running] = []
 
-    def start(
-        limits: Limits | None = None, only: tuple[str, ...] = (), tracer: Any = None, **settings: Any
-    ) -> Running:
+    def start(limits: Limits | None = None, only: tuple[str, ...] = (), tracer: Any = None, **settings: Any) -> Running:
         paths = [models / f"{name}.onnx" for name in only] or [models]
         chosen = ServerSettings(**{"http_port": 0, "grpc_port": None} | settings)
         started.append(Running(paths, chosen, limits or Limits(), tracer))
@@ -225,3 +228,17 @@ def serve(models: Path) -> Iterator[Callable[..., Running]]:
 def server(serve: Callable[..., Running]) -> Running:
     """One server with both doors, for everything that leaves no trace."""
     return serve(grpc_port=0, admin=True)
+
+
+@pytest.fixture(scope="session")
+def aio_server(serve: Callable[..., Running]) -> Running:
+    """The same with gRPC on the library's door."""
+    pytest.importorskip("grpc")
+    return serve(grpc_port=0, admin=True, grpc_door="aio")
+
+
+@pytest.fixture(params=["own", "aio"])
+def grpc_server(request: pytest.FixtureRequest) -> Running:
+    """Each of the two gRPC doors in turn."""
+    found: Running = request.getfixturevalue("server" if request.param == "own" else "aio_server")
+    return found

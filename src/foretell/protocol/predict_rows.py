@@ -35,7 +35,7 @@ def decode_rows(body: bytes, preparation: TablePreparation | TensorPreparation) 
     """
     rows = _rows_of(read_json(body, _keys_of))
     if isinstance(preparation, TensorPreparation):
-        return preparation.prepare(_tensors_of(rows))
+        return preparation.prepare(_tensors_of(rows)) if rows else Prepared({}, 0, ())
     if rows and type(rows[0]) not in (dict, list):
         rows = [row if type(row) in (dict, list) else [row] for row in rows]
     return preparation.prepare(rows)

@@ -13,9 +13,10 @@ from foretell.engine.instance import Hello
 from foretell.model.draw import plain_row
 from foretell.protocol.columns import described_inputs
 from foretell.server.routes import ROUTES, Route
+from foretell.server.tensor_schema import bare_row_schema
 from foretell.signature import Field, Signature, TensorSpec
 
-__all__ = ["Described", "example_instances", "openapi"]
+__all__ = ["Described", "example_instances", "openapi", "quoted"]
 
 Described = tuple[str, Hello]
 """Name of a model, and what it says of itself."""
@@ -26,7 +27,7 @@ _DATATYPES = {"BOOL": "boolean", "BYTES": "string", "FP16": "number", "FP32": "n
 _ERRORS = ("400", "401", "403", "404", "413", "415", "421", "422", "429", "500", "503", "504")
 
 
-def openapi(models: list[Described]) -> dict[str, Any]:
+def openapi(models: list[Described], *, needs_key: bool = False) -> dict[str, Any]:
     """Return the document."""
     from foretell import __version__
 
@@ -37,16 +38,19 @@ def openapi(models: list[Described]) -> dict[str, Any]:
     for name, hello in models:
         for route in ROUTES:
             if "{model}" in route.path and route.label not in ("load", "unload"):
-                path = route.path.replace("{model}", _quoted(name))
+                path = route.path.replace("{model}", quoted(name))
                 paths.setdefault(path, {})[route.method.lower()] = _model_operation(route, name, hello)
     if len(models) == 1:
         route = next(r for r in ROUTES if r.label == "invocations")
         paths[route.path] = {"post": _model_operation(route, *models[0])}
+    keyed: dict[str, Any] = {"security": [{"key": []}]} if needs_key else {}
+    schemes = {"securitySchemes": {"key": {"type": "http", "scheme": "bearer"}}} if needs_key else {}
     return {
         "openapi": "3.1.0",
         "info": {"title": "Foretell", "version": __version__, "description": "Predictions of the models served here."},
         "paths": paths,
-        "components": {"schemas": {"Error": _ERROR}},
+        "components": {"schemas": {"Error": _ERROR}, **schemes},
+        **keyed,
     }
 
 
@@ -82,7 +86,7 @@ def _operation(route: Route) -> dict[str, Any]:
 
 
 def _model_operation(route: Route, name: str, hello: Hello) -> dict[str, Any]:
-    told: dict[str, Any] = {"summary": f"{route.about}: {name}", "operationId": f"{route.label} {name}", "tags": [name]}
+    told: dict[str, Any] = {"summary": route.about, "operationId": f"{route.label} {name}", "tags": [name]}
     answer: dict[str, Any] = {}
     if route.label in ("predict", "invocations"):
         told["requestBody"] = _body(_rows_schema(hello.signature), {"instances": example_instances(hello.signature)})
@@ -107,7 +111,7 @@ def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
 
 
 def _rows_schema(signature: Signature) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+    row = bare_row_schema(signature)
     if signature.fields:
         row = {
             "type": "object",
@@ -254,8 +258,12 @@ def _plain(datatype: str) -> Any:
 def _typed(field: Field, value: Any) -> Any:
     if field.kind == "date":
         return datetime.fromtimestamp(value / 1e9, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if field.kind in ("number", "integer") and field.low is not None and field.high is not None:
+        # Rows that are drawn go beyond the range, to test with; an example for people stays in it.
+        value = type(value)(min(max(value, field.low), field.high))
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """Return a name as a path has it."""
     return re.sub(r"[^\w.~-]", lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), name, flags=re.ASCII)
