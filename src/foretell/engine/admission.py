@@ -30,11 +30,12 @@ class Admission:
         outage: Why no instance is going to take anything for a while; empty while one is there or about to be.
         outage_until: When the next instance should be ready, while there is none.
         quarantine: Inputs that are refused.
+        is_pressed: Whether requests are being refused: then it pays to ask `room` before they are read.
     """
 
     __slots__ = (
-        "_caution", "_limits", "_name", "_queue", "_rate_s", "_seats", "_was_late", "outage", "outage_until",
-        "pace", "quarantine",
+        "_caution", "_limits", "_name", "_queue", "_rate_s", "_seats", "_was_late", "is_pressed", "outage",
+        "outage_until", "pace", "quarantine",
     )  # fmt: skip
 
     def __init__(self, name: str, pace: Pace, limits: Limits, queue: Queue, seats: Seats) -> None:
@@ -49,6 +50,7 @@ class Admission:
         self.quarantine = Quarantine(limits.quarantine_s)
         self.outage = ""
         self.outage_until = 0.0
+        self.is_pressed = False
         self._learn_rate()
 
     def observe(self, rows: int, seconds: float) -> None:
@@ -80,23 +82,43 @@ class Admission:
         Raises:
             RequestTooLarge, QueueFull, Overloaded, DeadlineExceeded, ModelNotReady: Why not.
         """
+        if self.fits(rows, nbytes, left_s):
+            return
+        error = self._why_not(rows, nbytes, priority, left_s, now)
+        if error is not None:
+            self.is_pressed = True
+            raise error
+
+    def room(self, rows: int, priority: int, left_s: float, now: float) -> tuple[int, ForetellError | None]:
+        """Return how many of so many rows would be let in, and why the others would not."""
+        if self.fits(rows, 0, left_s):
+            self.is_pressed = False
+            return rows, None
+        most, least_too_many, error = 0, rows + 1, None
+        while least_too_many - most > 1:
+            middle = (most + least_too_many) // 2
+            why = self._why_not(middle, 0, priority, left_s, now)
+            if why is None:
+                most = middle
+            else:
+                least_too_many, error = middle, why
+        return most, error
+
+    def _why_not(self, rows: int, nbytes: int, priority: int, left_s: float, now: float) -> ForetellError | None:
         queue, seats, limits = self._queue, self._seats, self._limits
         count = len(seats.all)
         queued_rows = queue.rows
-        if self.fits(rows, nbytes, left_s):
-            return
         ahead = queue.rows_ahead(priority, now + left_s) if queued_rows else 0
         wait_s = (seats.flying_s + (ahead + rows) * self._rate_s) * self._caution
         if count > 1:
             wait_s /= count
         elif not count:
             if self.outage:
-                raise self.not_ready(now)
+                return self.not_ready(now)
             wait_s += max(0.0, self.outage_until - now)
         is_idle = count > 0 and not queued_rows and not seats.in_flight
         why = scheduling.admit(rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, is_idle, limits)
-        if why is not None:
-            raise self._refusal(why, rows, nbytes, wait_s, left_s)
+        return None if why is None else self._refusal(why, rows, nbytes, wait_s, left_s)
 
     def not_ready(self, now: float) -> ModelNotReady:
         """Return the refusal during an outage."""

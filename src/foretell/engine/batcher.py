@@ -141,28 +141,57 @@ class Batcher:
         self._push(ticket)
         return ticket
 
-    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket]:
+    def room(self, requests: int, timeout_s: float | None, priority: int) -> tuple[int, ForetellError | None]:
+        """Return how many of so many requests are worth reading, and why the others are not.
+
+        Reading a request costs more than refusing it. While nothing is refused, all of them are worth it.
+
+        Args:
+            requests: Not read yet; each is taken for one row.
+            timeout_s: The longest they can have; None: the default.
+            priority: The highest they can have.
+        """
+        if not self.admission.is_pressed:
+            return requests, None
+        left_s = self._limits.default_timeout_s if timeout_s is None else timeout_s
+        return self.admission.room(requests, priority, left_s, self._now())
+
+    def count_refused(self, error: ForetellError, requests: int) -> None:
+        """Count requests that were refused because there was no `room`."""
+        self._ledger.count_refused(error, requests)
+
+    @property
+    def spare_s(self) -> float:
+        """Seconds for which nobody need look after its instances: a quarter of what they were given to do."""
+        return self._seats.flying_s / (4 * max(1, len(self._seats.all)))
+
+    def infer_all(
+        self, asked: list[Asked], sink: Sink, timeout_s: float | None = None, priority: int = INTERACTIVE
+    ) -> list[Ticket]:
         """Admit or refuse many requests that came in one iteration of the loop, and send what can be sent.
 
-        They are interactive, bring no deadline, need not be cut, and their tensors were checked by whoever made them.
+        They need not be cut, and their tensors were checked by whoever made them.
 
         Args:
             asked: Inputs, rows, bytes, and the caller, whose `fail` takes a refusal or an error.
             sink: Takes the answers.
+            timeout_s: Time of each; None: the default.
+            priority: Of all.
 
         Returns:
             For each its ticket; that of one that was refused is settled.
         """
         now = self._now()
-        deadline = now + self._limits.default_timeout_s
+        left_s = self._limits.default_timeout_s if timeout_s is None else timeout_s
+        deadline = now + left_s
         rows, nbytes = sum([each[1] for each in asked]), sum([each[2] for each in asked])
-        fit = not self._quarantine.until and self.admission.fits(rows, nbytes, self._limits.default_timeout_s)
+        fit = not self._quarantine.until and self.admission.fits(rows, nbytes, left_s)
         key: tuple[Any, ...] = self._layout.check(asked[0][0], asked[0][1])
         tickets: list[Ticket] = []
         gone = self._gone
         for inputs, count, size, caller in asked:
             fail = cast("Done", caller.fail)  # the sink takes its answer
-            ticket = Ticket("", inputs, count, size, key, INTERACTIVE, now, deadline, fail, gone)
+            ticket = Ticket("", inputs, count, size, key, priority, now, deadline, fail, gone)
             ticket.sink, ticket.caller = sink, caller
             tickets.append(ticket)
         if fit:

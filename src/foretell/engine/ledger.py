@@ -5,7 +5,7 @@ from __future__ import annotations
 from foretell.engine.queue import Done
 from foretell.engine.statistics import Duration, Statistics
 from foretell.errors import ForetellError
-from foretell.metrics import Metrics
+from foretell.metrics import Count, Metrics
 from foretell.request import Timing
 
 __all__ = ["Ledger"]
@@ -28,6 +28,7 @@ class Ledger:
         self._epoch_s = epoch_s
         self._ok = metrics.requests.child(name, version, "ok")
         self._cancelled = metrics.requests.child(name, version, "cancelled")
+        self._refused: dict[str, tuple[Count, Count]] = {}
         self._rows = metrics.rows.child(name, version)
         self.queue = metrics.stage_seconds.child(name, version, "queue")
         self._run = metrics.stage_seconds.child(name, version, "run")
@@ -39,9 +40,17 @@ class Ledger:
 
     def refused(self, error: ForetellError, done: Done) -> None:
         """Count a refusal and tell the caller."""
-        self._metrics.refused.child(*self._names, error.code).add()
-        self._metrics.requests.child(*self._names, error.code).add()
+        self.count_refused(error, 1)
         done(error)
+
+    def count_refused(self, error: ForetellError, requests: int) -> None:
+        """Count so many refusals for one reason."""
+        counts = self._refused.get(error.code)
+        if counts is None:
+            labels, metrics = (*self._names, error.code), self._metrics
+            counts = self._refused[error.code] = metrics.refused.child(*labels), metrics.requests.child(*labels)
+        for count in counts:
+            count.value += requests
 
     def batch(self, rows: int, run_ns: int) -> None:
         """Count a batch that was run."""

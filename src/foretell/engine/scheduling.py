@@ -62,8 +62,8 @@ def admit(
         return "expired"
     if queued_rows + rows > limits.max_queue_rows or queued_bytes + nbytes > limits.max_queue_bytes:
         return "queue_full"
-    # The last tenth of the time, at most 20 ms, is for the way out.
-    by_s = left_s * 0.9 if left_s < 0.2 else left_s - 0.02
+    # The last quarter of the time, at most 50 ms, is for the ways in and out, and for what nobody could predict.
+    by_s = left_s * 0.75 if left_s < 0.2 else left_s - 0.05
     if not idle and (wait_s > by_s or wait_s > limits.max_queue_s):
         return "overloaded"
     return None

@@ -24,7 +24,7 @@ from foretell.engine.queue import Done, Sink, Ticket
 from foretell.engine.statistics import Statistics
 from foretell.errors import ForetellError, ModelNotReady, ServerDraining
 from foretell.metrics import Metrics
-from foretell.request import InferRequest
+from foretell.request import INTERACTIVE, InferRequest
 from foretell.signature import Signature
 
 if TYPE_CHECKING:
@@ -139,13 +139,29 @@ class Served:
             return None
         return self._batcher.infer(request, done)
 
-    def infer_all(self, asked: list[Asked], sink: Sink) -> list[Ticket]:
+    def infer_all(
+        self, asked: list[Asked], sink: Sink, timeout_s: float | None = None, priority: int = INTERACTIVE
+    ) -> list[Ticket]:
         """Admit or refuse many plain requests at once; see `Batcher.infer_all`."""
         if self._batcher is None:
             for *_, caller in asked:
                 caller.fail(self.not_ready())
             return []
-        return self._batcher.infer_all(asked, sink)
+        return self._batcher.infer_all(asked, sink, timeout_s, priority)
+
+    def room(self, requests: int, timeout_s: float | None, priority: int) -> tuple[int, ForetellError | None]:
+        """Return how many of so many requests are worth reading, and why the others are not; see `Batcher.room`."""
+        return (requests, None) if self._batcher is None else self._batcher.room(requests, timeout_s, priority)
+
+    def count_refused(self, error: ForetellError, requests: int) -> None:
+        """Count requests that were refused because there was no `room`."""
+        if self._batcher is not None:
+            self._batcher.count_refused(error, requests)
+
+    @property
+    def spare_s(self) -> float:
+        """Seconds for which nobody need look after its instances."""
+        return 0.0 if self._batcher is None else self._batcher.spare_s
 
     @property
     def limits(self) -> Limits:

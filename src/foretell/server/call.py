@@ -21,7 +21,7 @@ _TIMED_HEAD = (
     b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n\r\n"
 )
 _TIMED = _TIMED_HEAD + b"%b"
-_SPECIAL = frozenset((b"inference-header-content-length", b"x-request-timeout-ms", b"x-request-priority"))
+_FAILED = b'%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b%b"}'
 
 
 class Shortcut(Protocol):
@@ -149,14 +149,29 @@ class Call:
     def fail(self, error: ForetellError) -> None:
         """Answer with an error."""
         self.result = error
-        headers = b""
-        if isinstance(error, Unavailable):
-            headers = b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
-        elif isinstance(error, Refused) and error.status == 401:
-            headers = b'www-authenticate: Bearer realm="foretell"\r\n'
-        elif isinstance(error, Refused) and error.allow:
-            headers = b"allow: %b\r\n" % ", ".join(error.allow).encode()
-        self.reply(status_of(error).http, error_body(error, self.id.decode("ascii")), headers=headers)
+        body = error_body(error, self.id.decode("ascii"))
+        self.reply(status_of(error).http, body, headers=_headers_of(error))
+
+    def fail_as(self, error: ForetellError, status: int, body: bytes) -> None:
+        """Do as `fail`, with a body that is ready up to the id, which stands last in it."""
+        connection, given = self.connection, self.id
+        if not self.keep_alive or connection.is_old or connection.draining or b'"' in given or b"\\" in given:
+            self.fail(error)
+            return
+        self.result = error
+        self.response = _FAILED % (_STATUS[status], len(body) + len(given) + 2, given, _headers_of(error), body, given)
+        self.cancel = None
+        connection.answered(self, status)
+
+
+def _headers_of(error: ForetellError) -> bytes:
+    if isinstance(error, Unavailable):
+        return b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+    if isinstance(error, Refused) and error.status == 401:
+        return b'www-authenticate: Bearer realm="foretell"\r\n'
+    if isinstance(error, Refused) and error.allow:
+        return b"allow: %b\r\n" % ", ".join(error.allow).encode()
+    return b""
 
 
 def timing_header(timing: Timing) -> bytes:
@@ -166,4 +181,4 @@ def timing_header(timing: Timing) -> bytes:
 
 def is_plain(headers: dict[bytes, bytes]) -> bool:
     """Whether a body is JSON, and no header says anything else about it."""
-    return headers.get(b"content-type", JSON) == JSON and not headers.keys() & _SPECIAL
+    return headers.get(b"content-type", JSON) == JSON and b"inference-header-content-length" not in headers

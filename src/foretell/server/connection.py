@@ -68,8 +68,8 @@ class Desk(Protocol):
         """
         ...
 
-    def lane(self, target: bytes) -> Shortcut | None:
-        """Return the short way of plain calls to a target that was called before, or None."""
+    def lane(self, target: bytes, headers: dict[bytes, bytes]) -> Shortcut | None:
+        """Return the short way of plain calls to a target that was called before, with these headers, or None."""
         ...
 
     def new_id(self) -> bytes:
@@ -184,7 +184,7 @@ class Connection(asyncio.Protocol):
             if len(heads) >= _HEADS:
                 heads.clear()
             plain = is_plain(call.headers)
-            lane = self.desk.lane(call.target) if plain else None
+            lane = self.desk.lane(call.target, call.headers) if plain else None
             heads[head] = Head(call.method, call.target, call.headers, plain, len(call.body), lane)
 
     def _read(self, data: bytes) -> None:

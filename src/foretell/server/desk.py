@@ -11,6 +11,7 @@ from time import perf_counter
 from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.metrics import Count
+from foretell.protocol.status import Refused
 from foretell.server.call import Call, Head
 from foretell.server.connection import WANTED, Connection
 from foretell.server.doors import Doors
@@ -19,8 +20,10 @@ from foretell.server.inference import Inference
 from foretell.server.information import Information
 from foretell.server.lane import Lane
 from foretell.server.observer import TRACE_HEADERS, Observer, account_of
+from foretell.server.refusals import Refusals
 from foretell.server.routes import match
 from foretell.server.settings import ServerSettings
+from foretell.server.urgency import Urgency, urgency_of
 
 __all__ = ["HttpDesk"]
 
@@ -48,7 +51,8 @@ class HttpDesk:
         self._metrics = engine.metrics
         self._done: dict[str, Count] = {}
         self._inferred = self._metrics.responses.child("http", "infer", "200")
-        inference, information = Inference(engine, doors), Information(engine, settings, doors)
+        self._refusals = Refusals()
+        inference, information = Inference(engine, doors, self._refusals), Information(engine, settings, doors)
         self._handlers: dict[str, Handler] = {
             "infer": inference.infer,
             "predict": inference.predict,
@@ -57,7 +61,7 @@ class HttpDesk:
         }
         self._known: dict[bytes, tuple[Handler, str, str, str]] = {}
         self._doors = doors
-        self._lanes: dict[tuple[str, str], Lane] = {}
+        self._lanes: dict[tuple[str, str, Urgency], Lane] = {}
         self._prefix = os.urandom(4).hex().encode()
         self._ids = itertools.count(1)
         engine.metrics.connections.child("http").read = lambda: len(self.connections)
@@ -79,19 +83,26 @@ class HttpDesk:
             _LOG.exception("request %s: failed", call.id.decode("ascii"))
             call.fail(InternalError("the request could not be handled. This is a bug."))
 
-    def lane(self, target: bytes) -> Lane | None:
-        """Return the short way of plain calls to a target that was called before, or None."""
+    def lane(self, target: bytes, headers: dict[bytes, bytes]) -> Lane | None:
+        """Return the short way of plain calls to a target that was called before, with these headers, or None."""
         known = self._known.get(target)
         if known is None or known[1] != "infer":
             return None
+        try:
+            urgency = urgency_of(headers)
+        except Refused:
+            return None
         _, _, model, version = known
-        lane = self._lanes.get((model, version))
+        lane = self._lanes.get((model, version, urgency))
         if lane is None:
             if len(self._lanes) >= _REMEMBERED:
                 self._lanes.clear()
             is_observed = self._observer is not None
-            lane = Lane(model, version, self._doors, self.handle, self._answered, is_observed=is_observed)
-            self._lanes[model, version] = lane
+            lane = Lane(
+                model, version, urgency, self._doors, self._refusals, self.handle, self._answered,
+                is_observed=is_observed,
+            )  # fmt: skip
+            self._lanes[model, version, urgency] = lane
         return lane
 
     def new_id(self) -> bytes:

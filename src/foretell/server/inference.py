@@ -24,11 +24,13 @@ from foretell.model.data.table import Prepared
 from foretell.protocol.answers_json import Asked
 from foretell.protocol.predict_rows import decode_rows, encode_predictions
 from foretell.protocol.status import Refused
-from foretell.request import BULK, INTERACTIVE, InferRequest, InferResponse
+from foretell.request import InferRequest, InferResponse
 from foretell.server.call import JSON, Call, timing_header
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import media_type
+from foretell.server.refusals import Refusals
 from foretell.server.tables import read_table
+from foretell.server.urgency import Urgency, may_be_longer, urgency_of
 
 __all__ = ["Inference"]
 
@@ -39,22 +41,25 @@ _BODY_BYTES = 1 << 18
 """Rows in larger bodies are read in a thread."""
 _ROWS = 4096
 """Answers of more rows are written in a thread."""
-_LONGEST_MS = 86_400_000.0
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Inference:
     """Answers `infer`, `predict` and `invocations`."""
 
-    def __init__(self, engine: Engine, doors: Doors) -> None:
+    def __init__(self, engine: Engine, doors: Doors, refusals: Refusals) -> None:
         self._engine = engine
         self._doors = doors
+        self._refusals = refusals
         self._clock = engine.clock
 
     def infer(self, call: Call, model: str, version: str) -> None:
         """Answer a call of the Open Inference Protocol."""
         door = self._doors.of(model, version)
         headers = call.headers
+        urgency = urgency_of(headers)
+        if not may_be_longer(urgency, call.body) and self._refuse(call, door, urgency):
+            return
         given = headers.get(b"inference-header-content-length")
         if given is None and media_type(headers.get(b"content-type", JSON)) == _BINARY:
             given = b"%d" % len(call.body)
@@ -64,14 +69,17 @@ class Inference:
             version=version,
             request_id=call.id.decode("ascii"),
             now=self._clock.now(),
-            timeout_s=_timeout_s(headers),
+            timeout_s=urgency.timeout_s,
         )
-        _set_priority(request, headers)
+        if b"x-request-priority" in headers:
+            request.priority = urgency.priority
         self._start(call, door, request, TensorsReply(call, door, asked))
 
     def predict(self, call: Call, model: str, version: str) -> None:
         """Answer a call with rows."""
         door = self._doors.of(model, version)
+        if self._refuse(call, door, urgency_of(call.headers)):
+            return
         kind = JSON if call.plain else media_type(call.headers.get(b"content-type", JSON))
         if kind in _TABLES:
             self._in_thread(call, door, version, partial(read_table, call.body, kind, door))
@@ -84,14 +92,19 @@ class Inference:
             self._start_rows(call, door, version, decode_rows(call.body, door.preparation))
 
     def _start_rows(self, call: Call, door: Door, version: str, prepared: Prepared) -> None:
-        headers = call.headers
-        timeout_s = None if call.plain else _timeout_s(headers)
+        timeout_s, priority = urgency_of(call.headers)
         request = InferRequest(
             door.served.name, version, call.id.decode("ascii"), prepared.inputs, prepared.rows, None,
-            None if timeout_s is None else self._clock.now() + timeout_s, INTERACTIVE, _NOTHING,
+            None if timeout_s is None else self._clock.now() + timeout_s, priority, _NOTHING,
         )  # fmt: skip
-        _set_priority(request, headers)
         self._start(call, door, request, RowsReply(call, door, self._later))
+
+    def _refuse(self, call: Call, door: Door, urgency: Urgency) -> bool:
+        """Refuse a call unread, if it has no chance."""
+        _, refusal = door.served.room(1, *urgency)
+        if refusal is not None:
+            self._refusals.refuse([call], refusal, door.served)
+        return refusal is not None
 
     def _start(self, call: Call, door: Door, request: InferRequest, reply: Reply) -> None:
         door.prepared.observe_each((perf_counter() - call.started,))
@@ -196,29 +209,6 @@ class RowsReply(Reply):
         self._later(
             call, lambda: encode_predictions(task, outputs), lambda body: call.reply_timed(body, response.timing)
         )
-
-
-def _timeout_s(headers: dict[bytes, bytes]) -> float | None:
-    """Return the time the caller gives, or None."""
-    given = headers.get(b"x-request-timeout-ms")
-    if given is None:
-        return None
-    try:
-        milliseconds = float(given)
-    except ValueError:
-        milliseconds = -1.0
-    if not 0.0 < milliseconds <= _LONGEST_MS:
-        raise Refused("x-request-timeout-ms: expected milliseconds, more than 0 and at most a day", code="bad_header")
-    return milliseconds / 1000.0
-
-
-def _set_priority(request: InferRequest, headers: dict[bytes, bytes]) -> None:
-    given = headers.get(b"x-request-priority")
-    if given is None:
-        return
-    if given not in (b"interactive", b"bulk"):
-        raise Refused("x-request-priority: expected interactive or bulk", code="bad_header")
-    request.priority = BULK if given == b"bulk" else INTERACTIVE
 
 
 def _header_number(given: bytes, name: str) -> int:

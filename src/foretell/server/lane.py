@@ -17,6 +17,8 @@ from foretell.errors import ForetellError, InternalError
 from foretell.request import Batch, InferResponse
 from foretell.server.call import Call
 from foretell.server.doors import Door, Doors
+from foretell.server.refusals import Refusals
+from foretell.server.urgency import Urgency, may_be_longer
 
 __all__ = ["Lane"]
 
@@ -30,7 +32,9 @@ class Lane:
         self,
         model: str,
         version: str,
+        urgency: Urgency,
         doors: Doors,
+        refusals: Refusals,
         long_way: Callable[[Call], None],
         replied: Callable[[list[Call]], None],
         *,
@@ -41,14 +45,18 @@ class Lane:
         Args:
             model: Name of the model.
             version: From the path; empty for the default.
+            urgency: Of all of them.
             doors: To every version.
+            refusals: Tells calls that have no chance.
             long_way: Handles a call that is not plain.
             replied: Counts calls that were answered with 200.
             is_observed: Somebody wants to know of each call.
         """
         self._model = model
         self._version = version
+        self._urgency = urgency
         self._doors = doors
+        self._refusals = refusals
         self._loop = asyncio.get_running_loop()
         self._long_way = long_way
         self._replied = replied
@@ -59,16 +67,19 @@ class Lane:
         """Answer a call, later."""
         if not self._calls:
             self._loop.call_soon(self._flush)
-        call.label = "infer"
+        call.label, call.priority = "infer", self._urgency.priority
         self._calls.append(call)
 
     def _flush(self) -> None:
         calls, self._calls = self._calls, []
         try:
             door = self._doors.of(self._model, self._version)
-            plain = self._read(calls, door)
+            room, refusal = door.served.room(len(calls), *self._urgency)
+            plain = self._read(calls[:room], door)
             if plain:
                 self._infer(plain, door)
+            if refusal is not None:
+                self._refuse(calls[room:], refusal, door)
         except ForetellError as error:
             for call in calls:
                 if not call.is_gone and call.response is None:
@@ -93,12 +104,23 @@ class Lane:
                 asked.append(({bodies.name: found}, len(found), found.nbytes, call))
         return asked
 
+    def _refuse(self, calls: list[Call], refusal: ForetellError, door: Door) -> None:
+        """Refuse calls unread."""
+        hopeless: list[Call] = []
+        for call in calls:
+            if may_be_longer(self._urgency, call.body):
+                if not call.is_gone:
+                    self._long_way(call)
+            else:
+                hopeless.append(call)
+        self._refusals.refuse(hopeless, refusal, door.served)
+
     def _infer(self, asked: list[Asked], door: Door) -> None:
         now = perf_counter()
         sink = door.sink
         if sink is None:
             sink = door.sink = LaneSink(door, self._replied, self._is_observed)
-        tickets = door.served.infer_all(asked, sink)
+        tickets = door.served.infer_all(asked, sink, *self._urgency)
         for ticket in tickets:
             if ticket.done is not None:
                 ticket.caller.cancel = ticket.cancel
