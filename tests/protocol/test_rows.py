@@ -1,5 +1,7 @@
 """Rows over HTTP: every form of the same rows gets the same answer, and what is wrong is named."""
 
+import html
+import http.client
 import io
 import json
 import subprocess
@@ -241,3 +243,40 @@ def test_curl(server, tmp_path):
     ):
         done = subprocess.run(["curl", "-sS", "--max-time", "10", *options, url], capture_output=True, check=True)
         assert json.loads(done.stdout)["predictions"] == pytest.approx(EXPECTED), options
+
+
+def test_the_start_page_tells_what_is_here(server):
+    page = get(server, "/")[1].decode()
+    assert "<a href='/docs'>" in page
+    assert "broken on purpose" in page
+    assert "<a href='#house'>house</a>" in page
+    assert f"{server.url}/v1/models/house:predict" in page
+    told = html.unescape(page.split("<h2 id='house'>")[1].split("<pre>")[1].split("</pre>")[0])
+    done = subprocess.run(["/bin/sh", "-c", told], capture_output=True, text=True, timeout=20)
+    assert json.loads(done.stdout)["predictions"], done.stderr
+
+
+def test_the_start_page_trusts_no_name(serve):
+    named = serve(only=("echo",), insecure_no_auth=True, host="0.0.0.0")
+    connection = http.client.HTTPConnection("127.0.0.1", named.port, timeout=20)
+    connection.request("GET", "/", headers={"host": "<script>'$(x)"})
+    page = connection.getresponse().read().decode()
+    connection.close()
+    assert "<script>" not in page
+    assert html.escape("'http://<script>'\\''$(x)/v1/models") in page
+
+
+def test_a_key_is_told_of_in_the_pages(serve, tmp_path):
+    keys = tmp_path / "keys"
+    keys.write_text("0123456789abcdef\n")
+    keys.chmod(0o600)
+    keyed = serve(only=("echo",), api_key_file=keys)
+    headers = {"authorization": "Bearer 0123456789abcdef"}
+    connection = http.client.HTTPConnection("127.0.0.1", keyed.port, timeout=20)
+    connection.request("GET", "/", headers=headers)
+    assert b"Bearer $KEY" in connection.getresponse().read()
+    connection.request("GET", "/openapi.json", headers=headers)
+    document = json.loads(connection.getresponse().read())
+    connection.close()
+    assert document["security"] == [{"key": []}]
+    assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"

@@ -26,7 +26,7 @@ from foretell.protocol.strict_json import read_json
 from foretell.server.call import Call
 from foretell.server.doors import Doors
 from foretell.server.openapi import openapi
-from foretell.server.pages import docs_page, start_page
+from foretell.server.pages import Shown, docs_page, start_page
 from foretell.server.settings import ServerSettings
 
 __all__ = ["Information"]
@@ -49,6 +49,7 @@ class Information:
     def __init__(self, engine: Engine, settings: ServerSettings, doors: Doors) -> None:
         self._engine = engine
         self._settings = settings
+        self._needs_key = settings.api_key_file is not None
         self._doors = doors
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -71,9 +72,9 @@ class Information:
             "states": self._states,
             "state": self._state,
             "metrics": self._metrics,
-            "openapi": lambda call, _m, _v: _json(call, openapi(self._described())),
+            "openapi": lambda call, _m, _v: _json(call, openapi(self._described(), needs_key=self._needs_key)),
             "docs": lambda call, _m, _v: call.reply(200, docs_page(), _HTML, _PAGE_HEADERS),
-            "page": lambda call, _m, _v: call.reply(200, start_page(self._described()), _HTML, _PAGE_HEADERS),
+            "page": self._page,
         }
 
     def only_model(self) -> str:
@@ -164,6 +165,16 @@ class Information:
 
     def _loaded(self) -> list[Served]:
         return [s for s in self._engine.index() if s.state is State.READY]
+
+    def _page(self, call: Call, _model: str, _version: str) -> None:
+        shown = [
+            Shown(s.name, s.version, s.state.value.lower(), s.trouble, s.hello if s.is_ready and s.is_default else None)
+            for s in self._engine.index()
+        ]
+        scheme = "https" if self._settings.tls_cert is not None else "http"
+        host = call.headers.get(b"host", b"localhost").decode("latin-1")
+        page = start_page(shown, f"{scheme}://{host}", needs_key=self._needs_key)
+        call.reply(200, page, _HTML, _PAGE_HEADERS)
 
     def _described(self) -> list[tuple[str, Any]]:
         """Return the name and the hello of the default version of every model that answers."""
