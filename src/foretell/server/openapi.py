@@ -13,6 +13,7 @@ from foretell.engine.instance import Hello
 from foretell.model.draw import plain_row
 from foretell.protocol.columns import described_inputs
 from foretell.server.routes import ROUTES, Route
+from foretell.server.tensor_schema import bare_row_schema
 from foretell.signature import Field, Signature, TensorSpec
 
 __all__ = ["Described", "example_instances", "openapi", "quoted"]
@@ -110,7 +111,7 @@ def _body(schema: dict[str, Any], example: Any) -> dict[str, Any]:
 
 
 def _rows_schema(signature: Signature) -> dict[str, Any]:
-    row: dict[str, Any] = {}
+    row = bare_row_schema(signature)
     if signature.fields:
         row = {
             "type": "object",
