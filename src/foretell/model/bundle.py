@@ -12,7 +12,6 @@ Reading checks every digest before anything is parsed, and hands on the bytes th
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -139,7 +138,7 @@ def _files(bundle: Bundle) -> dict[str, bytes]:
         _PROOF: json.dumps(bundle.proof, indent=2).encode(),
         **{r.file: r.content for r in opened.runners},
     }
-    sums = "".join(f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in sorted(files.items()))
+    sums = "".join(f"{_sha256(content)}  {name}\n" for name, content in sorted(files.items()))
     return files | {_SUMS: sums.encode()}
 
 
@@ -172,7 +171,7 @@ def _checked(folder: Path) -> dict[str, bytes]:
     files = {}
     for name, digest in listed.items():
         files[name] = _read(folder / name, folder)
-        if hashlib.sha256(files[name]).hexdigest() != digest:
+        if _sha256(files[name]) != digest:
             raise ArtifactInvalid(
                 f'bundle "{folder}": "{name}" was changed after the proof; restore it, or convert again'
             )
@@ -223,3 +222,9 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _sha256(content: bytes) -> str:
+    import hashlib  # it brings OpenSSL: memory that the worker of a bare file need not hold
+
+    return hashlib.sha256(content).hexdigest()

@@ -31,6 +31,7 @@ from foretell.engine.worker.slots import SLOT_BYTES, Slots
 from foretell.engine.worker.warmup import check_outputs, draw_inputs, measure
 from foretell.engine.worker.wire import Wire
 from foretell.errors import ForetellError, InferenceFailed, InvalidOutput, LoadError, MachineError, OutOfMemory
+from foretell.machine import return_memory
 from foretell.model.describe import write_signature, write_task
 from foretell.model.tasks.predictions import Task
 from foretell.signature import Signature
@@ -129,6 +130,7 @@ def serve(wire: Wire, model: Loaded, slots: Slots | None) -> None:
     """Answer batches, in the order in which they come, until the front closes."""
     gc.collect()
     gc.freeze()  # what was loaded is not looked through again while batches wait
+    return_memory()
     job = Job(wire, model, slots)
     while job.next():
         pass

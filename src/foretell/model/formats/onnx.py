@@ -19,6 +19,7 @@ from foretell.model.formats.base import Opened
 from foretell.model.formats.onnx_external import MAX_MODEL_BYTES, embed
 from foretell.model.formats.onnx_fields import fields_of
 from foretell.model.formats.onnx_graph import attribute, check, parse, tensors
+from foretell.model.formats.onnx_proto import set_float_tensor
 from foretell.model.formats.onnx_task import meaning_of, unzip
 from foretell.model.runtimes import Runner
 from foretell.signature import Signature, TensorSpec
@@ -108,11 +109,9 @@ def _outputs(name: str, model: ModelProto, inputs: tuple[TensorSpec, ...]) -> tu
 
 def _give_out(model: ModelProto, added: list[TensorSpec]) -> None:
     """Make values inside the graph outputs of it."""
-    import onnx
-
     for spec in added:
-        shape = [None if d < 0 else d for d in spec.shape]
-        model.graph.output.append(onnx.helper.make_tensor_value_info(spec.name, onnx.TensorProto.FLOAT, shape))
+        output = model.graph.output.add(name=spec.name)
+        set_float_tensor(output.type, [None if d < 0 else d for d in spec.shape])
 
 
 def _notes(inputs: tuple[TensorSpec, ...], embedded: int) -> list[str]:

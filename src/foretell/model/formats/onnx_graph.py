@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from foretell.errors import ArtifactInvalid, ArtifactUntrusted
 from foretell.model.formats.onnx_external import MAX_MODEL_BYTES, element_bits
+from foretell.model.formats.onnx_proto import messages
 
 if TYPE_CHECKING:
     from onnx import AttributeProto, GraphProto, ModelProto, NodeProto, TensorProto
@@ -35,7 +36,6 @@ def parse(name: str, content: bytes) -> ModelProto:
     Raises:
         ArtifactInvalid: They are none, or more than protobuf can hold.
     """
-    import onnx
     from google.protobuf.message import DecodeError  # type: ignore[import-untyped, unused-ignore]
 
     if len(content) > MAX_MODEL_BYTES:
@@ -43,7 +43,8 @@ def parse(name: str, content: bytes) -> ModelProto:
             f'"{name}": {len(content)} bytes; ONNX holds at most 2 GiB in one file, export it smaller'
         )
     try:
-        return onnx.ModelProto.FromString(content)
+        model: ModelProto = messages().ModelProto.FromString(content)
+        return model
     except (DecodeError, UnicodeDecodeError, RecursionError, ValueError, MemoryError) as error:
         reason = " ".join(str(error).split())[:120] or type(error).__name__
         raise ArtifactInvalid(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from foretell.model.formats.onnx_fields import listed
 from foretell.model.formats.onnx_graph import attribute
+from foretell.model.formats.onnx_proto import array_of, set_float_tensor
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.predictions import Task
 from foretell.model.tasks.regression import Regression
@@ -54,8 +55,6 @@ def unzip(model: ModelProto) -> dict[str, tuple[Label, ...]]:
     Returns:
         The classes of each output that was a list of dictionaries, by the output's name. The model is changed.
     """
-    import onnx
-
     outputs = {value.name: value for value in model.graph.output}
     found: dict[str, tuple[Label, ...]] = {}
     for node in model.graph.node:
@@ -65,12 +64,12 @@ def unzip(model: ModelProto) -> dict[str, tuple[Label, ...]]:
         if not classes:
             continue
         value = outputs[node.output[0]]
-        value.type.CopyFrom(onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [None, len(classes)]))
+        set_float_tensor(value.type, [None, len(classes)])
         node.op_type, node.domain = "Identity", ""
         node.ClearField("attribute")
         found[value.name] = classes
     if found and not any(o.domain in ("", "ai.onnx") for o in model.opset_import):
-        model.opset_import.append(onnx.helper.make_opsetid("", 13))
+        model.opset_import.add(domain="", version=13)
     return found
 
 
@@ -277,12 +276,10 @@ def _class_labels(node: NodeProto) -> tuple[Label, ...]:
 
 def _values(tensor: TensorProto) -> list[Label]:
     """Return the elements of a small constant; empty for others."""
-    import onnx
-
     if sum(1 for _ in tensor.dims) > 2 or max(tensor.dims, default=1) > 100_000:
         return []
     try:
-        values = onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
+        values = array_of(tensor).reshape(-1).tolist()
     except (ValueError, TypeError, KeyError):
         return []
     return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
@@ -309,12 +306,10 @@ def _gives_scores(node: NodeProto) -> bool:
 
 
 def _least(node: NodeProto, name: str) -> float:
-    import onnx
-
     found = attribute(node, name)
     if found is None:
         return 0.0
-    values: Iterable[float] = onnx.numpy_helper.to_array(found.t).reshape(-1) if found.HasField("t") else found.floats
+    values: Iterable[float] = array_of(found.t).reshape(-1) if found.HasField("t") else found.floats
     return float(min(values, default=0.0))
 
 
