@@ -17,6 +17,7 @@ class Answer:
     status: int = 0
     """Of HTTP; 0 if the connection broke or nothing came."""
     latency_s: float = float("inf")
+    head: bytes = b""
     body: bytes = b""
 
 
@@ -66,4 +67,4 @@ def is_whole(data: bytes) -> bool:
 
 def answer_of(data: bytes, latency_s: float) -> Answer:
     head, end, body = data.partition(b"\r\n\r\n")
-    return Answer(int(head[9:12]), latency_s, body) if end else Answer()
+    return Answer(int(head[9:12]), latency_s, head, body) if end else Answer()

@@ -75,16 +75,21 @@ def in_time(answer: Answer, deadline_ms: float) -> bool:
 
 
 def show_latency(answers: list[Answer], deadline_ms: float) -> None:
-    latencies = np.array([a.latency_s for a in answers if a.status == 200]) * 1e3
+    answered = [a for a in answers if a.status == 200]
     good = sum(in_time(a, deadline_ms) for a in answers)
     refused = sum(a.status in (429, 503, 504) for a in answers)
-    late, broken = len(latencies) - good, len(answers) - len(latencies) - refused
-    print("latency, from the instant each was to leave:", end=" ")
-    if len(latencies):
-        p50, p99, p999 = np.percentile(latencies, [50, 99, 99.9])
-        print(f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, p99.9 {p999:.2f} ms, longest {latencies.max():.1f} ms")
     print(f"answered in time: {good:,} of {len(answers):,} ({good / len(answers):.3%})")
-    print(f"late {late:,}, refused {refused:,}, failed {broken:,}")
+    print(f"late {len(answered) - good}, refused {refused}, failed {len(answers) - len(answered) - refused}")
+    if not answered:
+        sys.exit("no payment was answered")
+    print(f"latency, from the instant each was to leave: {percentiles([a.latency_s * 1e3 for a in answered])}")
+    inside = [float(re.search(rb"total;dur=([\d.]+)", a.head)[1]) for a in answered]
+    print(f"of that in the engine and the model: {percentiles(inside)}")
+
+
+def percentiles(values: list[float]) -> str:
+    p50, p99, p999 = np.percentile(values, [50, 99, 99.9])
+    return f"p50 {p50:.2f} ms, p99 {p99:.2f} ms, p99.9 {p999:.2f} ms, longest {max(values):.1f} ms"
 
 
 def show_frauds(payments: pd.DataFrame, answers: list[Answer], threshold: float, deadline_ms: float) -> None:

@@ -252,3 +252,13 @@ def test_a_fake_that_is_held() -> None:
         assert [f.result(20) for f in asked] == [[0.0], [2.0], [4.0], [6.0]]
     # The one whose deadline passed was with the model by then.
     assert sum(slow.calls) == 5
+
+
+def test_the_page_runs(iris: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
+    blocks = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    assert len(blocks) == 3
+    monkeypatch.chdir(iris.parent)
+    names: dict[str, object] = {}
+    for block in blocks:
+        exec(block, names)
