@@ -4,6 +4,7 @@ import html
 import http.client
 import io
 import json
+import re
 import subprocess
 import urllib.error
 import urllib.request
@@ -280,3 +281,12 @@ def test_a_key_is_told_of_in_the_pages(serve, tmp_path):
     connection.close()
     assert document["security"] == [{"key": []}]
     assert document["components"]["securitySchemes"]["key"]["scheme"] == "bearer"
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_the_pages_need_nothing_from_elsewhere(server, path):
+    page = get(server, path)[1].decode()
+    fetched = re.findall(r"(?:src|href)=['\"]?([^'\" >]+)|fetch\('([^']+)'|url\(([^)]+)\)|@import (\S+)", page)
+    assert fetched or path == "/docs"
+    for target in (name for names in fetched for name in names if name):
+        assert re.match(r"/[^/]?|#", target), target

@@ -16,6 +16,7 @@ __all__ = ["Shown", "docs_page", "start_page"]
 
 _LONGEST_BODY = 6000
 _MOST_VALUES = 8
+_GIVES = {"regression": "a number", "ranking": "a score"}
 _STYLE = """<style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a2b2b}
 pre,textarea{background:#f2f6f6;padding:.8rem;font:13px/1.4 ui-monospace,monospace;width:100%;margin:.5rem 0;
@@ -79,7 +80,7 @@ def _model(name: str, hello: Hello, base: str, needs_key: bool) -> str:
     takes = signature.fields or signature.inputs
     rows = [_field(f) if isinstance(f, Field) else _tensor(f) for f in takes]
     what = "column" if signature.fields else "tensor"
-    gives = f"one of {_some(hello.task.classes)}" if hello.task.classes else escape(hello.task.name)
+    gives = f"one of {_some(hello.task.classes)}" if hello.task.classes else _GIVES.get(hello.task.name, "tensors")
     return (
         f"<h2 id='{quoted(name)}'>{escape(name)}</h2><p>Gives {gives}, from {len(takes)} "
         f"{what}{'' if len(takes) == 1 else 's'}.</p><pre>{escape(_command(name, signature, base, needs_key))}</pre>"
@@ -163,11 +164,13 @@ function show(group, path, method, told) {
   const content = told.requestBody && told.requestBody.content['application/json']
   const typed = content && add(box, 'textarea')
   if (typed) typed.value = JSON.stringify(content.example || {}, null, 1)
-  const shell = add(box, 'pre')
+  const button = add(box, 'button', 'Send'), answer = add(box, 'pre', '')
+  const hidden = add(box, 'details')
+  add(hidden, 'summary', 'As a command')
+  const shell = add(hidden, 'pre')
   const say = () => { shell.textContent = command(path, method, typed ? typed.value : undefined) }
   if (typed) { typed.setAttribute('aria-label', 'body'); typed.oninput = say }
   say()
-  const button = add(box, 'button', 'Send'), answer = add(box, 'pre', '')
   button.onclick = async () => {
     const options = typed ? {method, body: typed.value, headers: {'content-type': 'application/json'}} : {method}
     answer.textContent = 'Sent'
