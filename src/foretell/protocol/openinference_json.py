@@ -178,8 +178,9 @@ class OpenInferenceJson:
             raise unknown_input(name, self._inputs)
         if name in found:
             raise Refused(f'input "{name}": it is there twice')
+        parameters = _parameters(tensor, f'input "{name}"')
         for key in _SHARED:
-            if key in (tensor.get("parameters") or ()):
+            if key in parameters:
                 raise Refused(f'input "{name}": shared memory is not supported; send the data', status=501)
         return spec
 

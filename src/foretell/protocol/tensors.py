@@ -93,7 +93,7 @@ def from_values(data: Any, shape: list[int], count: int, spec: TensorSpec, *, nu
         raise InvalidInput(
             f'input "{spec.name}", value {at}: got {strange}, expected {_EXPECTED[dtype.kind]}',
             column=spec.name,
-            row=at * shape[0] // count,
+            row=at * shape[0] // count if shape else None,
         )
     return _array(data, dtype, spec).reshape(shape)
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from foretell.dtypes import dtype_of
 from foretell.signature import Signature, TensorSpec
 
 __all__ = ["bare_row_schema", "value_schema"]
+
+_MOST = {"FP16": float.fromhex("0x1.ffcp15"), "FP32": float.fromhex("0x1.fffffep127")}
+"""Greatest finite number; of FP64 it is JSON's own."""
 
 
 def bare_row_schema(signature: Signature) -> dict[str, Any]:
@@ -27,12 +28,14 @@ def bare_row_schema(signature: Signature) -> dict[str, Any]:
 def value_schema(datatype: str) -> dict[str, Any]:
     """Return what one element is in JSON; numbers with the range of the datatype, where it is less than JSON's."""
     dtype = dtype_of(datatype)
-    if dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        return {"type": "integer", "minimum": int(limits.min), "maximum": int(limits.max)}
+    bits = 8 * dtype.itemsize
+    if dtype.kind == "u":
+        return {"type": "integer", "minimum": 0, "maximum": 2**bits - 1}
+    if dtype.kind == "i":
+        return {"type": "integer", "minimum": -(2 ** (bits - 1)), "maximum": 2 ** (bits - 1) - 1}
     if dtype.kind == "f":
-        most = float(np.finfo(dtype).max)
-        return {"type": "number"} if datatype == "FP64" else {"type": "number", "minimum": -most, "maximum": most}
+        most = _MOST.get(datatype)
+        return {"type": "number"} if most is None else {"type": "number", "minimum": -most, "maximum": most}
     return {"type": "boolean" if dtype.kind == "b" else "string"}
 
 

@@ -30,7 +30,9 @@ __all__ = ["AioDoor"]
 _LOG = logging.getLogger("foretell.server")
 _STREAMED = 64
 """Requests of one stream that are in the engine at once."""
-_STREAMS = 100
+_STREAMS = 1024
+"""Calls of one connection at once. The library also counts those that have been answered but not yet tidied up, and
+refuses what goes beyond: with 100, a client with as many calls under way saw some of them fail."""
 
 
 class AioDoor:
