@@ -30,7 +30,8 @@ from foretell.signature import Signature, TensorSpec
 
 __all__ = ["OpenInferenceJson"]
 
-_KEYS = frozenset(("id", "parameters", "inputs", "outputs"))
+_KEYS = frozenset(("id", "parameters", "inputs", "outputs", "model_name"))
+"""KServe's client names the model in the body too, as gRPC does."""
 _TENSOR_KEYS = frozenset(("name", "datatype", "shape", "parameters", "data"))
 _OUTPUT_KEYS = frozenset(("name", "parameters"))
 _LIST_LIMIT = 64
@@ -103,6 +104,8 @@ class OpenInferenceJson:
         given_id = document.get("id", "")
         if type(given_id) is not str or len(given_id) > 256:
             raise Refused('"id": expected a text of at most 256 characters', code="bad_id")
+        if document.get("model_name", self._model) != self._model:
+            raise Refused('"model_name": it is not the one in the path')
         parameters = _parameters(document, "body")
         inputs, rows = self._read_inputs(document.get("inputs"), blobs)
         binary = _flag(parameters, "binary_data_output", False)
