@@ -261,7 +261,9 @@ def test_too_many_connections(serve):
     for client in clients:
         client.sendall(request())
         assert answers(receive(client, 1))[0][0] == 200
-    assert answers(talk(few, b""))[0][0] == 503
+    refused = talk(few, b"")
+    assert answers(refused)[0][0] == 503
+    assert b"\r\nretry-after: 1\r\n" in refused
     clients[0].close()
     deadline = time.monotonic() + 5
     while answers(talk(few, request(headers=b"connection: close\r\n")))[0][0] != 200:

@@ -26,7 +26,7 @@ from foretell.errors import (
     Unavailable,
 )
 
-__all__ = ["STATUSES", "Refused", "Status", "error_body", "error_text", "status_of"]
+__all__ = ["STATUSES", "Refused", "Status", "error_body", "error_text", "retry_after_s", "status_of"]
 
 _LONGEST_TEXT = 300
 
@@ -94,6 +94,13 @@ def status_of(error: ForetellError) -> Status:
         if found is not None:
             return found
     return STATUSES[ForetellError]
+
+
+def retry_after_s(error: ForetellError) -> int | None:
+    """Return in how many whole seconds a retry is worth it, or None where it is not."""
+    if isinstance(error, Unavailable):
+        return max(1, round(error.retry_after_s))
+    return 1 if isinstance(error, Refused) and error.status == 503 else None
 
 
 def error_text(error: ForetellError) -> str:

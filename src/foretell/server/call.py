@@ -7,8 +7,8 @@ from http import HTTPStatus
 from time import perf_counter
 from typing import Any, NamedTuple, Protocol
 
-from foretell.errors import ForetellError, Unavailable
-from foretell.protocol.status import Refused, error_body, status_of
+from foretell.errors import ForetellError
+from foretell.protocol.status import Refused, error_body, retry_after_s, status_of
 from foretell.request import Batch, InferResponse, Timing
 
 __all__ = ["JSON", "Call", "Head", "Line", "Shortcut", "is_plain", "timing_header"]
@@ -165,8 +165,9 @@ class Call:
 
 
 def _headers_of(error: ForetellError) -> bytes:
-    if isinstance(error, Unavailable):
-        return b"retry-after: %d\r\n" % max(1, round(error.retry_after_s))
+    seconds = retry_after_s(error)
+    if seconds is not None:
+        return b"retry-after: %d\r\n" % seconds
     if isinstance(error, Refused) and error.status == 401:
         return b'www-authenticate: Bearer realm="foretell"\r\n'
     if isinstance(error, Refused) and error.allow:

@@ -16,10 +16,10 @@ from typing import Any
 import grpc
 
 from foretell.engine.engine import Engine
-from foretell.errors import ConfigError, ForetellError, InternalError, Unavailable
+from foretell.errors import ConfigError, ForetellError, InternalError
 from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.openinference_proto import parse
-from foretell.protocol.status import error_text, status_of
+from foretell.protocol.status import error_text, retry_after_s, status_of
 from foretell.server.doors import Doors
 from foretell.server.grpc.service import HEALTH, OPEN, UNKNOWN, Service, proto_of
 from foretell.server.observer import Observer
@@ -198,8 +198,9 @@ class AioDoor:
 
 async def _abort(context: grpc.aio.ServicerContext, error: ForetellError) -> None:
     metadata: list[tuple[str, str]] = [("error-code", error.code)]
-    if isinstance(error, Unavailable):
-        metadata.append(("retry-after", f"{max(1, round(error.retry_after_s))}"))
+    seconds = retry_after_s(error)
+    if seconds is not None:
+        metadata.append(("retry-after", f"{seconds}"))
     await context.abort(getattr(grpc.StatusCode, status_of(error).grpc), error_text(error), tuple(metadata))
 
 

@@ -9,8 +9,8 @@ import re
 import zlib
 from typing import NamedTuple
 
-from foretell.errors import ForetellError, RequestTooLarge, Unavailable
-from foretell.protocol.status import Refused, error_text, status_of
+from foretell.errors import ForetellError, RequestTooLarge
+from foretell.protocol.status import Refused, error_text, retry_after_s, status_of
 from foretell.server.http2.heads import Head, literal
 
 __all__ = [
@@ -142,8 +142,9 @@ def trailers(error: ForetellError | None, request_id: str = "") -> bytes:
     text = _ENCODED.sub(lambda found: b"%%%02X" % found[0][0], error_text(error).encode())
     block = literal(b"grpc-status", b"%d" % number) + literal(b"grpc-message", text)
     block += literal(b"error-code", error.code.encode())
-    if isinstance(error, Unavailable):
-        block += literal(b"retry-after", b"%d" % max(1, round(error.retry_after_s)))
+    seconds = retry_after_s(error)
+    if seconds is not None:
+        block += literal(b"retry-after", b"%d" % seconds)
     if isinstance(error, Refused) and error.code == "unsupported_media_type":
         block += literal(b"grpc-accept-encoding", b"identity,gzip,deflate")
     return block + literal(b"x-request-id", request_id.encode()) if request_id else block
