@@ -110,7 +110,10 @@ class Model:
         """
         if rows == 0:
             return self._no_rows()
-        runtime, chunk_rows = self._way_for(way_rows or rows)
+        if (way_rows or rows) < self._switch_rows:
+            runtime, chunk_rows = self._first, self._runners[0].chunk_rows
+        else:
+            runtime, chunk_rows = self._way_for(way_rows or rows)
         if rows <= chunk_rows:
             return runtime.infer(inputs)
         return _join([runtime.infer(chunk) for chunk in _chunks(inputs, rows, chunk_rows)])

@@ -99,7 +99,7 @@ class HttpDesk:
                 self._lanes.clear()
             is_observed = self._observer is not None
             lane = Lane(
-                model, version, urgency, self._doors, self._refusals, self.handle, self._answered,
+                model, version, urgency, self._doors, self._refusals, self.handle, self._answered, self.connections,
                 is_observed=is_observed,
             )  # fmt: skip
             self._lanes[model, version, urgency] = lane

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from time import perf_counter
 
 from foretell.engine.batcher import Asked
@@ -37,6 +37,7 @@ class Lane:
         refusals: Refusals,
         long_way: Callable[[Call], None],
         replied: Callable[[list[Call]], None],
+        connections: Sized,
         *,
         is_observed: bool,
     ) -> None:
@@ -50,6 +51,7 @@ class Lane:
             refusals: Tells calls that have no chance.
             long_way: Handles a call that is not plain.
             replied: Counts calls that were answered with 200.
+            connections: Those over which calls come.
             is_observed: Somebody wants to know of each call.
         """
         self._model = model
@@ -60,15 +62,18 @@ class Lane:
         self._loop = asyncio.get_running_loop()
         self._long_way = long_way
         self._replied = replied
+        self._connections = connections
         self._is_observed = is_observed
         self._calls: list[Call] = []
 
     def take(self, call: Call) -> None:
         """Answer a call, later."""
-        if not self._calls:
-            self._loop.call_soon(self._flush)
         call.label, call.priority = "infer", self._urgency.priority
         self._calls.append(call)
+        if len(self._connections) == 1:
+            self._flush()  # nobody is there who could join
+        elif len(self._calls) == 1:
+            self._loop.call_soon(self._flush)
 
     def _flush(self) -> None:
         calls, self._calls = self._calls, []
