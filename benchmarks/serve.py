@@ -1,6 +1,7 @@
 """Servers under a closed loop: Foretell beside its rivals, each in an environment of its own, in turn.
 
-python benchmarks/serve.py [--part tensors|ames|grpc ...] [--only NAME ...] [--seconds S] [--rounds N] [--json FILE]
+python benchmarks/serve.py [--part tensors|ames|grpc ...] [--only NAME ...] [--seconds S] [--rounds N] [--patience S]
+                           [--json FILE]
 
 Needs wrk, and for gRPC h2load. The first run installs the rivals (gigabytes). A rival that fails to install or to start
 is reported with the reason; the table goes on.
@@ -115,7 +116,8 @@ def main() -> bool:
 
     def measure(servers: Sequence[Server], model: Path, questions: Questions, **how: Any) -> list[Measured]:
         picked = [s for s in servers if not options.only or any(n.lower() in s.name.lower() for n in options.only)]
-        return measure_in_turn(picked, model, questions, seconds=options.seconds, rounds=options.rounds, **how)
+        often = {"seconds": options.seconds, "rounds": options.rounds, "patience_s": options.patience}
+        return measure_in_turn(picked, model, questions, **often, **how)
 
     every, good = {}, True
     for part in options.part or PARTS:
@@ -133,6 +135,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="servers that have one of these in their name")
     parser.add_argument("--seconds", type=float, default=6, help="of each load (6)")
     parser.add_argument("--rounds", type=int, default=3, help="turns of every server (3)")
+    parser.add_argument("--patience", type=float, default=15, metavar="S", help="wait for a quiet machine (15)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every number of every round")
     return parser.parse_args()
 

@@ -51,10 +51,24 @@ def others_cpu_s(running: Running) -> float:
 
     What a hypervisor gave to other machines counts too.
     """
+    return _busy_s() - running.cpu_s() - sum(os.times()[:4])
+
+
+def wait_for_quiet(patience_s: float, share: float = 0.1) -> None:
+    """Return when nobody used more than `share` of the machine during a second, or patience has run out."""
+    until = time.monotonic() + patience_s
+    while time.monotonic() < until:
+        busy_s, begun = _busy_s(), time.monotonic()
+        time.sleep(1)
+        if (_busy_s() - busy_s) / (time.monotonic() - begun) / (os.cpu_count() or 1) <= share:
+            return
+
+
+def _busy_s() -> float:
+    """Return the seconds of all processors that were not idle, since the machine started."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     idle, waiting = fields[3:5]
-    own = os.times()
-    return (sum(fields) - idle - waiting) / _TICKS - running.cpu_s() - sum(own[:4])
+    return (sum(fields) - idle - waiting) / _TICKS
 
 
 def free_port() -> int:

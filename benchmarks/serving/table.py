@@ -15,7 +15,13 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
     at = next((list(one.loads) for one in measured if one.loads), [])
     has_rivals = ours is not None and bool(ours.loads) and any(not one.is_ours for one in measured)
     times = [f"times c={c}" for c in at] if has_rivals else []
-    head = ["server", *(f"c={c}, req/s (p50)" for c in at), "p99 at c=64", "resident MB idle / loaded", "ready after"]
+    head = [
+        "server",
+        *(f"c={c}, req/s (p50)" for c in at),
+        "p99 at c=64",
+        "resident MB idle / loaded (shared pages once)",
+        "ready after",
+    ]
     lines = [_line([*head, *times]), _line(["---"] * len([*head, *times]))]
     for one in measured:
         if one.failed or not one.loads:
@@ -23,7 +29,7 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
             continue
         cells = [one.name, *(_rate(one.loads[c]) for c in at)]
         cells.append(f"{_of(one.loads['64'], lambda load: load.p99_ms):.3g} ms")
-        cells.append(f"{median(one.idle_mb):.0f} / {median(one.loaded_mb):.0f}")
+        cells.append(f"{median(one.idle_mb):.0f} / {median(one.loaded_mb):.0f} ({median(one.loaded_pss_mb):.0f})")
         cells.append(f"{median(one.ready_s):.2f} s")
         if has_rivals and ours is not None:
             cells.extend("" if one.is_ours else f"{ratio(ours, one, c):.1f}" for c in at)

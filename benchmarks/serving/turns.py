@@ -5,6 +5,7 @@ Only one server lives at a time, so that none pays for another's idle threads. K
 
 import http.client
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -15,12 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import CORES
 from rivals.rival import Place, Server
 from rivals.venvs import VENVS, InstallError
 
 from serving.load import Load, LoadError, wrk
-from serving.processes import StartError, free_port, others_cpu_s, started
+from serving.processes import StartError, free_port, others_cpu_s, started, wait_for_quiet
 
 CONNECTIONS = 1, 16, 64
 Loads = dict[str, Load]
@@ -44,6 +44,7 @@ class Measured:
     name: str
     settings: str
     is_ours: bool
+    """Or the floor: no rival, so without ratios."""
     ready_s: list[float] = field(default_factory=list)
     idle_mb: list[float] = field(default_factory=list)
     """Resident memory before the load, the sum over its processes; pages they share are counted in each."""
@@ -76,16 +77,20 @@ def measure_in_turn(
     *,
     seconds: float,
     rounds: int,
+    patience_s: float = 0.0,
     load: Callable[[Server, Place, Questions, float], Loads] = over_http,
 ) -> list[Measured]:
     """Return what each server showed; one that fails says why, and is left out of later rounds."""
-    measured = {server.name: Measured(server.name, server.settings, server.is_ours) for server in servers}
+    measured = {
+        server.name: Measured(server.name, server.settings, server.is_ours or server.is_floor) for server in servers
+    }
     for turn in range(rounds):
         for server in servers:
             into = measured[server.name]
             if into.failed:
                 continue
             print(f"round {turn + 1} of {rounds}: {server.name} ...", end="", file=sys.stderr, flush=True)
+            wait_for_quiet(patience_s)
             try:
                 _measure(server, server.model or model, questions, lambda s, p: load(s, p, questions, seconds), into)
                 print(
@@ -113,7 +118,9 @@ def _measure(
         idle = running.resident_mb()
         others_s, begun = others_cpu_s(running), time.perf_counter()
         loads = load(server, place)
-        into.others_share.append((others_cpu_s(running) - others_s) / (time.perf_counter() - begun) / CORES)
+        into.others_share.append(
+            (others_cpu_s(running) - others_s) / (time.perf_counter() - begun) / (os.cpu_count() or 1)
+        )
         into.loaded_mb.append(running.resident_mb())
         into.loaded_pss_mb.append(running.proportional_mb())
         _check_all(check, len(questions.rows))
