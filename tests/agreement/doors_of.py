@@ -49,7 +49,8 @@ class Serving:
                 break
         assert len(ports) == 2, lines
         self.port, self.url = int(ports["http"]), f"http://127.0.0.1:{ports['http']}"
-        self.channel = grpc.insecure_channel(f"127.0.0.1:{ports['grpc']}")
+        self.grpc_port = int(ports["grpc"])
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.grpc_port}")
         self._infer = self.channel.unary_unary(METHOD)
         return self
 
