@@ -22,9 +22,11 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=["http", "grpc"])
+@pytest.fixture(params=["http", "grpc", "grpc on aio"])
 def client(request, server):
     module = over_http if request.param == "http" else over_grpc
+    if request.param == "grpc on aio":
+        server = request.getfixturevalue("aio_server")
     made = module.InferenceServerClient(f"127.0.0.1:{server.port}" if request.param == "http" else server.grpc)
     yield made, module
     made.close()
@@ -157,9 +159,9 @@ def test_unknown_model(client):
         made.infer("nothing", [tensor(module)])
 
 
-def test_stream(server):
+def test_stream(grpc_server):
     answers = queue.Queue()
-    with over_grpc.InferenceServerClient(server.grpc) as made:
+    with over_grpc.InferenceServerClient(grpc_server.grpc) as made:
         made.start_stream(lambda result, error: answers.put((result, error)))
         for at in range(20):
             made.async_stream_infer("echo", [tensor(over_grpc, array=X + at)], request_id=str(at))
@@ -173,17 +175,25 @@ def test_stream(server):
         assert "none of this name" in str(error)
 
 
-def test_asynchronous_clients(server):
+def test_asynchronous_clients(server, grpc_server):
     async def both():
         async with over_http_aio.InferenceServerClient(f"127.0.0.1:{server.port}") as made:
             found = [await made.infer("echo", [tensor(over_http_aio)])]
             assert (await made.get_model_metadata("echo"))["name"] == "echo"
-        async with over_grpc_aio.InferenceServerClient(server.grpc) as made:
+        async with over_grpc_aio.InferenceServerClient(grpc_server.grpc) as made:
             found.append(await made.infer("echo", [tensor(over_grpc_aio)]))
         return found
 
     for result in asyncio.run(both()):
         np.testing.assert_array_equal(result.as_numpy("twice"), X * 2)
+
+
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_compressed_requests(grpc_server, algorithm):
+    big = np.arange(30_000, dtype=np.float32).reshape(-1, 3)
+    with over_grpc.InferenceServerClient(grpc_server.grpc) as made:
+        result = made.infer("echo", [tensor(over_grpc, array=big)], compression_algorithm=algorithm)
+    np.testing.assert_array_equal(result.as_numpy("twice"), big * 2)
 
 
 def test_columns_as_tensors(client):

@@ -47,6 +47,7 @@ def _add_engine(group: Any) -> None:
 
 
 def _add_doors(group: Any) -> None:
+    group.add_argument("--grpc-door", choices=("own", "aio"), default="own", help="aio: gRPC on the library grpc.aio")
     group.add_argument("--api-key-file", type=Path, metavar="FILE", help="keys, one a line; mode 600")
     group.add_argument("--insecure-no-auth", action="store_true", help="let everyone in who can reach the address")
     group.add_argument("--admin", action="store_true", help="allow loading and unloading by request")
@@ -77,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
         host=args.host,
         http_port=None if args.no_http else args.http_port,
         grpc_port=None if args.no_grpc else args.grpc_port,
+        grpc_door=args.grpc_door,
         api_key_file=args.api_key_file,
         insecure_no_auth=args.insecure_no_auth,
         admin=args.admin,

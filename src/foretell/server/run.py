@@ -33,6 +33,8 @@ __all__ = ["Server", "run"]
 _LOG = logging.getLogger("foretell.server")
 _CHECK_S = 1.0
 _BACKLOG = 2048
+_ARRIVING_S = 0.05
+"""Between the signal to stop and the last connection taken: what came before it may not have been read yet."""
 
 
 class Server:
@@ -79,11 +81,9 @@ class Server:
                 self._grpc = OwnDoor(*given)
                 await self._grpc.bind(bound, tls_context(settings))
             else:
-                from foretell.server.grpc.aio import AioDoor
-
                 # The library writes to stderr by itself where a port is taken.
                 bound.close()
-                self._grpc = AioDoor(*given)
+                self._grpc = _aio_door()(*given)
                 self.grpc_port = await self._grpc.bind()
         self._check()
 
@@ -98,7 +98,8 @@ class Server:
 
     async def drain(self) -> bool:
         """Answer what is in flight and close. False: some of it did not end in time."""
-        self._desk.draining = True
+        self._desk.draining = self._doors.draining = True
+        await asyncio.sleep(_ARRIVING_S)
         if self._http is not None:
             self._http.close()
         loop = asyncio.get_running_loop()
@@ -122,11 +123,11 @@ class Server:
             self._checker.cancel()
         if self._http is not None:
             self._http.close()
+        await self.engine.close()  # whoever still waits is told, so this comes before the connections
         for connection in list(self._desk.connections):
             connection.transport.close()
         if self._grpc is not None:
             await self._grpc.drain(0.0)
-        await self.engine.close()
 
     def _check(self) -> None:
         loop = asyncio.get_running_loop()
@@ -136,12 +137,24 @@ class Server:
         self._checker = loop.call_later(_CHECK_S, self._check)
 
 
+def _aio_door() -> Any:
+    try:
+        from foretell.server.grpc.aio import AioDoor
+    except ModuleNotFoundError as error:
+        raise ConfigError(f'--grpc-door aio: {error.name} is not installed; pip install "foretell[grpcio]"') from None
+    return AioDoor
+
+
 async def _serve(server: Server, paths: Sequence[Path], told: Callable[[str], None]) -> bool:
     loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        with contextlib.suppress(NotImplementedError):
-            loop.add_signal_handler(number, stop.set)
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def interrupted() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    with contextlib.suppress(NotImplementedError):
+        loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGINT, interrupted)
     await server.bind()
     try:
         starting = asyncio.ensure_future(server.load(paths))
@@ -154,9 +167,20 @@ async def _serve(server: Server, paths: Sequence[Path], told: Callable[[str], No
         _spare_collections()
         _tell(server, told)
         await stopping
-        return await server.drain()
+        return await _drain(server, hurry)
     finally:
         await server.close()
+
+
+async def _drain(server: Server, hurry: asyncio.Event) -> bool:
+    """Drain, unless somebody at the terminal has no time for it. False: some requests were not answered."""
+    draining, hurrying = asyncio.ensure_future(server.drain()), asyncio.ensure_future(hurry.wait())
+    await asyncio.wait((draining, hurrying), return_when=asyncio.FIRST_COMPLETED)
+    if draining.done():
+        hurrying.cancel()
+        return draining.result()
+    draining.cancel()
+    return False
 
 
 def _spare_collections() -> None:
@@ -208,7 +232,8 @@ def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
 
 def _listen(host: str, port: int, option: str) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio turns Nagle's delay off only where it sees that it is TCP.
+    bound = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         if sys.platform != "win32":
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -20,7 +20,7 @@ class ServerSettings:
     """0: any free one. None: no HTTP."""
     grpc_port: int | None = 8001
     """0: any free one. None: no gRPC."""
-    grpc_door: str = "aio"
+    grpc_door: str = "own"
     """`own`: on the HTTP/2 of this package. `aio`: on the library grpc.aio."""
     api_key_file: Path | None = None
     """Keys, one a line: every request but those for health needs one as `Authorization: Bearer KEY`."""
@@ -82,6 +82,8 @@ class ServerSettings:
         for name, port in (("http", self.http_port), ("grpc", self.grpc_port)):
             if port is not None and not 0 <= port < 1 << 16:
                 raise ConfigError(f"--{name}-port {port}: expected 0 to 65535")
+        if self.grpc_door not in ("own", "aio"):
+            raise ConfigError(f"setting grpc_door: {self.grpc_door}, expected own or aio")
         if self.http_port is None and self.grpc_port is None:
             raise ConfigError("--no-http and --no-grpc: nothing is left to listen on")
 

@@ -83,10 +83,10 @@ class OwnDoor:
             connection.drain()
         loop = asyncio.get_running_loop()
         ends = loop.time() + timeout_s
-        while any(c.streams for c in self.connections) and loop.time() < ends:  # noqa: ASYNC110 - seldom
+        while self.connections and loop.time() < ends:  # noqa: ASYNC110 - seldom
             await asyncio.sleep(0.01)
         for connection in list(self.connections):
-            connection.transport.close() if not connection.streams else connection.transport.abort()
+            connection.transport.abort()
 
     def check(self, now: float) -> None:
         """Look after slow clients, and tell who watches what has changed."""

@@ -120,10 +120,9 @@ class Connection(asyncio.Protocol):
             Setting.MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
         }
         self.transport.write(settings(said) + window_update(0, _WINDOW - DEFAULT_WINDOW))
-        if len(self.desk.connections) >= limits.max_connections:
-            self.end(Code.ENHANCE_YOUR_CALM, "connections: too many; retry later")
-            return
         self.desk.connections.add(self)
+        if len(self.desk.connections) > limits.max_connections:
+            self.end(Code.ENHANCE_YOUR_CALM, "connections: too many; retry later")
 
     def data_received(self, data: bytes) -> None:
         """Read what has come."""
