@@ -182,7 +182,8 @@ class Generator:
                 self._unsent.append(self._next)
             self._next += 1
         if self._next < count:
-            self._loop.call_later(max(0.0, at[self._next] - now), self._tick)
+            # uvloop counts in milliseconds: anything less would spin.
+            self._loop.call_later(max(0.001, at[self._next] - now), self._tick)
 
     def _send(self, connection: _Connection, index: int) -> None:
         self._outstanding += 1
