@@ -94,10 +94,10 @@ def raw(datatype: str, array: np.ndarray) -> bytes:
     return b"".join(struct.pack("<I", len(e := text.encode())) + e for text in array.ravel().tolist())
 
 
-def draw(number: int, dice: random.Random) -> Question:
-    """Return question `number`: 1 to 40 rows, mostly few, one in eight of texts."""
+def draw(number: int, dice: random.Random, words: float = 0.125) -> Question:
+    """Return question `number`: 1 to 40 rows, mostly few; a share of them of texts."""
     rows = dice.randint(1, 6) if dice.random() < 0.6 else dice.randint(1, 40)
-    return Question(number, rows, "words" if dice.random() < 0.125 else "echo")
+    return Question(number, rows, "words" if dice.random() < words else "echo")
 
 
 @dataclass
@@ -257,7 +257,15 @@ def decoded(headers: dict[bytes, bytes], body: bytes) -> tuple[dict, list[tuple]
 
 
 async def ask_http(
-    score: Score, door: str, port: int, numbers: deque[int], seed: int, *, window: int = 6, leaving: float = 0.04
+    score: Score,
+    door: str,
+    port: int,
+    numbers: deque[int],
+    seed: int,
+    *,
+    window: int = 6,
+    leaving: float = 0.04,
+    words: float = 0.125,
 ) -> None:
     """Ask questions over one connection after another until their numbers are used up.
 
@@ -269,11 +277,12 @@ async def ask_http(
         seed: Of the dice.
         window: Most questions asked before the first answer.
         leaving: Share of the turns at which the client hangs up.
+        words: Share of the questions that go to the other model.
     """
     dice, line = random.Random(seed), Line(score, door, port)
     while numbers:
         count = min(dice.randint(1, window), len(numbers))
-        questions = [draw(numbers.popleft(), dice) for _ in range(count)]
+        questions = [draw(numbers.popleft(), dice, words) for _ in range(count)]
         if dice.random() < leaving:
             await line.leave(questions, dice.choice((0.0, 0.001, 0.01, 0.05)), dice.choice((1, 1, 1, 0.5, 0.95)))
         else:

@@ -1,4 +1,4 @@
-"""`foretell serve`, but every worker runs a model of `worker_models`: `serve_made_up.py LOADER [serve's arguments]`."""
+"""`foretell serve`, but every worker runs a model of `served_models`: `serve_made_up.py LOADER [serve's arguments]`."""
 
 import sys
 from functools import partial
@@ -8,6 +8,6 @@ from foretell.cli.main import main
 from foretell.engine.worker.start import start_process_instance
 
 if __name__ == "__main__":
-    loader = f"worker_models:{sys.argv[1]}"
+    loader = f"served_models:{sys.argv[1]}"
     serve._start_instance = lambda isolation: partial(start_process_instance, loader=loader)
     sys.exit(main(["serve", *sys.argv[2:]]))

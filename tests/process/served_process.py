@@ -31,13 +31,13 @@ class Served:
 
         Args:
             arguments: Of `foretell serve`; ports need not be given.
-            made_up: Name of a loader in `worker_models`, whose model every worker runs instead of its file.
+            made_up: Name of a loader in `served_models`, whose model every worker runs instead of its file.
             ready: Whether to wait.
         """
         command = [*_MADE_UP, made_up] if made_up else COMMAND
         path = os.pathsep.join(p for p in (str(HERE), os.environ.get("PYTHONPATH")) if p)
         self.process = subprocess.Popen(
-            [*command, *map(str, arguments), "--http-port", "0", "--grpc-port", "0"],
+            [*command, "--http-port", "0", "--grpc-port", "0", *map(str, arguments)],
             stderr=subprocess.PIPE,
             text=True,
             env={**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPATH": path},
@@ -68,7 +68,7 @@ class Served:
         content = None if body is None else orjson.dumps(body)
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", content, timeout=timeout_s) as reply:
-                return reply.status, orjson.loads(reply.read())
+                return reply.status, orjson.loads(reply.read() or b"{}")
         except urllib.error.HTTPError as error:
             with error:
                 return error.code, orjson.loads(error.read())
@@ -100,12 +100,17 @@ class Served:
         maps = (at / "maps").read_text().count("memfd:foretell")
         return len(os.listdir(at / "fd")), maps, len(os.listdir(at / "task")), int(kib)
 
-    def end(self, number: int = signal.SIGTERM, timeout_s: float = 40.0) -> int:
-        """Send it a signal and return its exit code."""
-        self.process.send_signal(number)
+    def end(self, *numbers: int, timeout_s: float = 40.0) -> int:
+        """Send it signals, SIGTERM unless others are given, and return its exit code."""
+        for number in numbers or (signal.SIGTERM,):
+            self.process.send_signal(number)
         code = self.process.wait(timeout_s)
-        self._reader.join(10)
+        self.join()
         return code
+
+    def join(self) -> None:
+        """Read its last lines."""
+        self._reader.join(10)
 
     def close(self) -> None:
         """Make sure that nothing is left of it."""

@@ -9,6 +9,7 @@ What happens because time passes is `watch`. Knows no process.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Protocol, cast
 
@@ -34,6 +35,8 @@ from foretell.errors import ForetellError, InvalidOutput
 from foretell.request import INTERACTIVE, InferRequest, InferResponse
 
 __all__ = ["Asked", "Batcher", "Caller"]
+
+_LOG = logging.getLogger("foretell.engine")
 
 
 class Caller(Protocol):
@@ -343,6 +346,7 @@ class Batcher:
         if seat is None:
             return
         self._ledger.restarted(why)
+        _LOG.warning('model "%s" version %s: worker %d %s: %s', self._name, self._version, instance.pid, why, reason)
         self.on_loss(instance, reason)
         self._recovery.died(seat, deaths_needed(why, reason), self._now())
         self._dispatch.flush()

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 from foretell.errors import ForetellError
 from foretell.protocol.status import Refused, error_body, retry_after_s, status_of
 from foretell.request import Batch, InferResponse, Timing
+from foretell.server.logs import log_failure
 
 __all__ = ["JSON", "Call", "Head", "Line", "Shortcut", "is_plain", "timing_header"]
 
@@ -149,6 +150,7 @@ class Call:
     def fail(self, error: ForetellError) -> None:
         """Answer with an error."""
         self.result = error
+        log_failure(error, self.id.decode("ascii"))
         body = error_body(error, self.id.decode("ascii"))
         self.reply(status_of(error).http, body, headers=_headers_of(error))
 

@@ -65,12 +65,14 @@ class Doors:
         self._engine = engine
         self.started = False
         """Whether the models were looked for: an engine that knows of none yet would say that all are ready."""
+        self.draining = False
+        """Whether the server is about to stop."""
         self._doors: dict[Served, Door] = {}
 
     @property
     def ready(self) -> bool:
         """Whether every model answers."""
-        return self.started and self._engine.ready
+        return self.started and not self.draining and self._engine.ready
 
     def of(self, model: str, version: str = "") -> Door:
         """Return the door of a version that answers.

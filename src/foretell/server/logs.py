@@ -10,13 +10,17 @@ import time
 import traceback
 from typing import TYPE_CHECKING, Any
 
+from foretell.errors import ForetellError, MachineError, ModelError
+
 if TYPE_CHECKING:
     from foretell.server.observer import Account
 
-__all__ = ["JsonLines", "RequestLog", "log_to_stderr"]
+__all__ = ["JsonLines", "RequestLog", "log_failure", "log_to_stderr"]
 
 _REQUESTS = logging.getLogger("foretell.requests")
+_FAILURES = logging.getLogger("foretell.failures")
 _LONGEST = 256
+_LONGEST_REASON = 1000
 
 
 class JsonLines(logging.Formatter):
@@ -59,6 +63,13 @@ class RequestLog:
         }
         stages = {f"{stage}_ms": round(took_s * 1e3, 3) for stage, took_s in account.stages_s().items()}
         _REQUESTS.info(told | stages)
+
+
+def log_failure(error: ForetellError, request_id: str) -> None:
+    """Write a line about a request that ended in a fault of the model or the machine: its caller is not told which."""
+    if isinstance(error, (ModelError, MachineError)):
+        reason = " ".join(str(error).split())[:_LONGEST_REASON]
+        _FAILURES.error({"id": request_id, "code": error.code, "message": reason})
 
 
 def log_to_stderr() -> None:

@@ -31,6 +31,9 @@ _MOST_FILES = 1024
 
 def main(spec: dict[str, Any]) -> None:
     """Set up, load, and serve until the front closes its end."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        # Whoever ends a whole group of processes means the front, which needs this one until it has drained.
+        signal.signal(number, signal.SIG_IGN)
     _end_with(spec["front"])
     limit = _limit_memory(spec["memory_bytes"])
     read, write = _files_of(Path(spec["path"])), [Path(p) for p in spec["scratch"]]

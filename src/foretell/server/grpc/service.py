@@ -22,6 +22,7 @@ from foretell.protocol.status import Refused
 from foretell.request import InferResponse
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import Keys
+from foretell.server.logs import log_failure
 from foretell.server.observer import Account, Observer
 from foretell.server.settings import ServerSettings
 
@@ -106,6 +107,8 @@ class Service:
             trace: The caller's `traceparent` and `tracestate`.
         """
         self.engine.metrics.responses.child("grpc", name, status).value += 1
+        if isinstance(result, ForetellError):
+            log_failure(result, request_id)
         if self.observer is not None:
             self.observer.told(
                 Account(
