@@ -23,10 +23,10 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(found.choices)
 
 
-@pytest.mark.parametrize("name", ["predict", "convert", "inspect", "bench"])
+@pytest.mark.parametrize("name", ["predict", "convert", "inspect", "serve", "bench"])
 def test_options_are_those_of_the_parser(name: str) -> None:
     page = (ROOT / "docs" / "commands.md").read_text()
-    (usage,) = re.findall(rf"^    foretell {name} (.*)$", page, re.MULTILINE)
+    (usage,) = re.findall(rf"^    foretell {name} (.*(?:\n        .*)*)$", page, re.MULTILINE)
     written = set(re.findall(r"--?[a-z][a-z-]*", usage))
     options = [a.option_strings for a in commands()[name]._actions if a.option_strings]
     known = {o for strings in options for o in strings} - {"-h", "--help", "--debug"}

@@ -1,9 +1,7 @@
 """The engine over fake instances: what lies on disk, what is loaded, swapped, drained, and who is told what."""
 
 import asyncio
-import dataclasses
 import gc
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -442,15 +440,3 @@ def test_a_start_that_takes_too_long_is_given_up(tmp_path):
         assert "not ready after 0.02 s" in engine.find("m").reason
 
     play(scenario, tmp_path, workers, load_s=0.02)
-
-
-def test_the_docs_have_every_setting_and_its_default():
-    text = (Path(__file__).parents[2] / "docs" / "engine.md").read_text()
-    rows = dict(line.split("|")[1:3] for line in text.splitlines() if line.startswith("| `"))
-    documented = {name.strip().strip("`"): default.strip() for name, default in rows.items()}
-    units = {"MiB": 1 << 20}
-    for field in dataclasses.fields(Limits):
-        assert field.name in documented, field.name
-        if field.default is not None:
-            number, _, unit = documented[field.name].replace(",", "").partition(" ")
-            assert float(number) * units.get(unit, 1) == field.default, field.name
