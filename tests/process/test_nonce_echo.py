@@ -64,6 +64,8 @@ def run(models, count, connections, every_s, stopping):
     """Return the score, and the signals sent."""
     score, struck = Score(), Counter()
     with serving(models, "--instances", 2, "--max-batch-size", 32) as served:
+        until(lambda: served.sum_of("foretell_instances_ready") == 4)
+        held = served.belongings()
 
         async def main():
             killer = asyncio.ensure_future(chaos(served, struck, every_s, stopping))
@@ -80,7 +82,10 @@ def run(models, count, connections, every_s, stopping):
         answered = served.sum_of("foretell_requests_total", '"ok"')
         outcomes = {k: v for k, v in served.counters().items() if k.startswith("foretell_requests_total")}
         ready = served.ask("/v2/health/ready")
-        print(f"\n{score}\nsignals {dict(struck)}, workers replaced {ended}, server: {outcomes}")
+        until(lambda: served.sum_of("foretell_connections") <= 2)
+        holds = served.belongings()
+        print(f"\ndescriptors, shared memories, threads, KiB: {held}, then {holds}")
+        print(f"{score}\nsignals {dict(struck)}, workers replaced {ended}, server: {outcomes}")
         score.assert_clean()
         assert sum(score.right.values()) + sum(score.gone.values()) == count
         assert set(score.right) == {"json", "binary", "grpc", "stream"}
@@ -89,6 +94,10 @@ def run(models, count, connections, every_s, stopping):
         assert sum(score.right.values()) <= answered <= count
         assert all('"ok"' in k or '"cancelled"' in k or v == 0 for k, v in outcomes.items())
         assert ready[0] == 200
+        assert holds[0] <= held[0] + 4  # connections that are just being closed
+        assert holds[1] == held[1]
+        assert holds[2] <= held[2] + 6
+        assert holds[3] <= held[3] + 48 * 1024
         assert served.end() == 0
     return struck, ended
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -262,6 +263,28 @@ def test_unloading_answers_what_is_in_flight_first(tmp_path):
         assert not any(instance.ready for instance in workers.all)
 
     play(scenario, tmp_path, workers)
+
+
+def test_unloading_leaves_nothing_behind(tmp_path):
+    write(tmp_path, m=1)
+    workers = Workers()
+
+    async def scenario(engine):
+        await engine.start([tmp_path])
+        batchers = weakref.WeakSet()
+        for _ in range(5):
+            await value_of(engine, "m")
+            batchers.add(engine.find("m")._batcher)
+            workers.all.clear()
+            await engine.unload("m")
+            await engine.load("m")
+        assert len(batchers) <= 1  # the last of them, until the next goes
+
+    gc.disable()
+    try:
+        play(scenario, tmp_path, workers)
+    finally:
+        gc.enable()
 
 
 def test_a_lease_holds_a_version(tmp_path):

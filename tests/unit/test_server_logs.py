@@ -5,7 +5,8 @@ import logging
 
 import pytest
 
-from foretell.server.logs import JsonLines, RequestLog
+from foretell.errors import InferenceFailed, InvalidInput, OutOfMemory
+from foretell.server.logs import FailureLog, JsonLines, RequestLog
 from foretell.server.observer import Account
 
 
@@ -19,13 +20,15 @@ def lines():
 
     handler = Keep()
     handler.setFormatter(JsonLines())
-    logger = logging.getLogger("foretell.requests")
-    logger.addHandler(handler)
-    before = logger.level
-    logger.setLevel(logging.INFO)
+    loggers = [logging.getLogger(f"foretell.{name}") for name in ("requests", "failures")]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
     yield found
-    logger.setLevel(before)
-    logger.removeHandler(handler)
+    for logger, level in zip(loggers, before, strict=True):
+        logger.setLevel(level)
+        logger.removeHandler(handler)
 
 
 def account(**given):
@@ -61,3 +64,25 @@ def test_a_trace_is_in_the_line():
     told = json.loads(JsonLines().format(record))
     assert told["message"] == "request 7"
     assert told["trace"] == "ValueError: a\nb\n"
+
+
+def test_faults_of_the_model_and_the_machine_are_told_and_the_callers_are_not(lines):
+    log = FailureLog(lambda: 0.0)
+    for error in (InferenceFailed("/a/path\nfell over"), InvalidInput("no"), OutOfMemory("x" * 5000)):
+        log.write(error, "id")
+    first, second = map(json.loads, lines)
+    assert (first["level"], first["id"], first["code"]) == ("error", "id", "inference_failed")
+    assert first["message"] == "/a/path fell over"
+    assert (second["code"], len(second["message"])) == ("out_of_memory", 1000)
+
+
+def test_a_model_that_fails_on_everything_does_not_fill_the_log(lines):
+    now = [7.0]
+    log = FailureLog(lambda: now[0])
+    for at in range(1000):
+        log.write(InferenceFailed("no"), str(at))
+    assert len(lines) == 100
+    now[0] = 8.0
+    log.write(InferenceFailed("no"), "later")
+    log.write(InferenceFailed("no"), "last")
+    assert [json.loads(line).get("left_out") for line in lines[99:]] == [None, 900, None]

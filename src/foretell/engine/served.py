@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -216,6 +217,7 @@ class Served:
         finished = await self.drained(timeout_s)
         self.drop("unloaded while it waited")
         self.state = after(self.state, Event.DRAINED)
+        gc.collect()  # what is left of it holds itself in circles, and a server looks for those too seldom
         return finished
 
     async def drained(self, timeout_s: float) -> bool:

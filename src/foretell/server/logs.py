@@ -8,6 +8,7 @@ import random
 import sys
 import time
 import traceback
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from foretell.errors import ForetellError, MachineError, ModelError
@@ -15,12 +16,13 @@ from foretell.errors import ForetellError, MachineError, ModelError
 if TYPE_CHECKING:
     from foretell.server.observer import Account
 
-__all__ = ["JsonLines", "RequestLog", "log_failure", "log_to_stderr"]
+__all__ = ["FailureLog", "JsonLines", "RequestLog", "log_failure", "log_to_stderr"]
 
 _REQUESTS = logging.getLogger("foretell.requests")
 _FAILURES = logging.getLogger("foretell.failures")
 _LONGEST = 256
 _LONGEST_REASON = 1000
+_MOST_A_SECOND = 100
 
 
 class JsonLines(logging.Formatter):
@@ -65,11 +67,36 @@ class RequestLog:
         _REQUESTS.info(told | stages)
 
 
-def log_failure(error: ForetellError, request_id: str) -> None:
-    """Write a line about a request that ended in a fault of the model or the machine: its caller is not told which."""
-    if isinstance(error, (ModelError, MachineError)):
+class FailureLog:
+    """Writes a line about each request that ended in a fault of the model or the machine; its caller is not told which.
+
+    A model that fails on everything must not make a server write more than it answers: there is a most for each second.
+    """
+
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
+        self._now = now
+        self._second = 0
+        self._written = self._left_out = 0
+
+    def write(self, error: ForetellError, request_id: str) -> None:
+        """Write a line, if such an error belongs here and there is room for it."""
+        if not isinstance(error, (ModelError, MachineError)):
+            return
+        second = int(self._now())
+        if second != self._second:
+            self._second, self._written = second, 0
+        if self._written >= _MOST_A_SECOND:
+            self._left_out += 1
+            return
+        self._written += 1
         reason = " ".join(str(error).split())[:_LONGEST_REASON]
-        _FAILURES.error({"id": request_id, "code": error.code, "message": reason})
+        told: dict[str, Any] = {"id": request_id, "code": error.code, "message": reason}
+        if self._left_out:
+            told["left_out"], self._left_out = self._left_out, 0
+        _FAILURES.error(told)
+
+
+log_failure = FailureLog().write
 
 
 def log_to_stderr() -> None:
