@@ -9,6 +9,7 @@ is reported with the reason; the table goes on.
 
 import argparse
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -113,6 +114,7 @@ def _p50(one: Measured) -> float:
 
 def main() -> bool:
     options = arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that the server under way is stopped too
 
     def measure(servers: Sequence[Server], model: Path, questions: Questions, **how: Any) -> list[Measured]:
         picked = [s for s in servers if not options.only or any(n.lower() in s.name.lower() for n in options.only)]

@@ -4,6 +4,8 @@ Knows the Open Inference Protocol's messages as Foretell has them. Knows no serv
 """
 
 import struct
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import grpc
@@ -12,12 +14,12 @@ from rivals.rival import Place, Server
 
 from foretell.protocol import open_inference_pb2 as pb
 from serving.load import Load, LoadError, h2load
-from serving.turns import CONNECTIONS, Loads, Questions
+from serving.turns import CONNECTIONS, Loads, Questions, timed
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
-def over_grpc(server: Server, place: Place, questions: Questions, seconds: float) -> Loads:
+def over_grpc(server: Server, place: Place, questions: Questions, seconds: float, cpu_s: Callable[[], float]) -> Loads:
     """Load the door at the place's other port; every answer must be as long as the right one.
 
     Raises:
@@ -30,8 +32,11 @@ def over_grpc(server: Server, place: Place, questions: Questions, seconds: float
         length = _checked(place.other_port, message, expected, questions.tolerance)
     body = place.folder / "message.bin"
     body.write_bytes(struct.pack(">BI", 0, len(message)) + message)
-    loads = {str(c): _load(place, body, c, 1, length, seconds) for c in CONNECTIONS}
-    return {**loads, "1x64": _load(place, body, 1, 64, length, seconds)}
+    _load(place, body, 16, 1, length, 2)  # warms it up
+    connections = {**{str(c): (c, 1) for c in CONNECTIONS}, "1x64": (1, 64)}
+    return {
+        name: timed(partial(_load, place, body, *many, length, seconds), cpu_s) for name, many in connections.items()
+    }
 
 
 def _load(place: Place, body: Path, connections: int, streams: int, length: int, seconds: float) -> Load:

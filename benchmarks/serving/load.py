@@ -4,6 +4,7 @@ Knows their options and their output. Knows no server.
 """
 
 import json
+import math
 import re
 import shutil
 import statistics
@@ -29,6 +30,10 @@ class Load:
     p99_ms: float
     bad_share: float
     """Requests that were refused, failed or timed out, of all."""
+    answers: int
+    """Right ones, in all."""
+    cpu_us: float = math.nan
+    """Processor time of the server's processes, in microseconds an answer; other work hardly moves it."""
 
 
 def wrk(url: str, bodies: Path, content_type: str, connections: int, seconds: float) -> Load:
@@ -46,7 +51,7 @@ def wrk(url: str, bodies: Path, content_type: str, connections: int, seconds: fl
     bad = found["not_2xx"] + found["failed"] + found["timeouts"]
     good = max(0, found["requests"] - found["not_2xx"])
     share = bad / (good + bad) if good + bad else 1.0
-    return Load(good / (found["duration_us"] / 1e6), found["p50_us"] / 1e3, found["p99_us"] / 1e3, share)
+    return Load(good / (found["duration_us"] / 1e6), found["p50_us"] / 1e3, found["p99_us"] / 1e3, share, good)
 
 
 def h2load(url: str, body: Path, connections: int, streams: int, seconds: float) -> tuple[Load, float]:
@@ -57,7 +62,6 @@ def h2load(url: str, body: Path, connections: int, streams: int, seconds: float)
     """
     command = ["h2load", "-t1", f"-c{connections}", f"-m{streams}", "-d", str(body)]
     command += ["-H", "content-type: application/grpc", "-H", "te: trailers"]
-    _run([*command, "-D1", url])
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         said = _run([*command, f"-D{max(1, round(seconds))}", f"--log-file={log}", url])
@@ -69,7 +73,7 @@ def h2load(url: str, body: Path, connections: int, streams: int, seconds: float)
         raise LoadError(f"h2load got no answer of {url}: {said.strip().splitlines()[-1]}")
     good, bad = int(counts[1]), int(counts[2]) + int(counts[3])
     p50, p99 = statistics.median(took_us) / 1e3, took_us[int(len(took_us) * 0.99)] / 1e3
-    return Load(float(rate[1]), p50, p99, bad / (good + bad)), int(data[1]) / good
+    return Load(float(rate[1]), p50, p99, bad / (good + bad), good), int(data[1]) / good
 
 
 def _run(command: list[str]) -> str:

@@ -19,6 +19,7 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
         "server",
         *(f"c={c}, req/s (p50)" for c in at),
         "p99 at c=64",
+        "server's CPU us an answer, c=64",
         "resident MB idle / loaded (shared pages once)",
         "ready after",
     ]
@@ -29,6 +30,7 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
             continue
         cells = [one.name, *(_rate(one.loads[c]) for c in at)]
         cells.append(f"{_of(one.loads['64'], lambda load: load.p99_ms):.3g} ms")
+        cells.append(f"{_of(one.loads['64'], lambda load: load.cpu_us):,.0f}")
         cells.append(f"{median(one.idle_mb):.0f} / {median(one.loaded_mb):.0f} ({median(one.loaded_pss_mb):.0f})")
         cells.append(f"{median(one.ready_s):.2f} s")
         if has_rivals and ours is not None:

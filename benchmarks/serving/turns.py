@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -61,13 +61,24 @@ class WrongAnswerError(Exception):
     """A server answered, but not what the original does; the text is one line."""
 
 
-def over_http(server: Server, place: Place, questions: Questions, seconds: float) -> Loads:
+def timed(load: Callable[[], Load], cpu_s: Callable[[], float]) -> Load:
+    """Run one load, and say what it cost the server; `cpu_s` is the processor time it has used so far."""
+    before = cpu_s()
+    seen = load()
+    return replace(seen, cpu_us=(cpu_s() - before) / seen.answers * 1e6)
+
+
+def over_http(server: Server, place: Place, questions: Questions, seconds: float, cpu_s: Callable[[], float]) -> Loads:
     """Load a server with its JSON questions."""
     bodies = place.folder / "bodies.jsonl"
     bodies.write_text("\n".join(json.dumps(server.question(row)) for row in questions.rows) + "\n")
     url = f"http://127.0.0.1:{place.port}{server.path}"
     wrk(url, bodies, "application/json", 16, 2)
-    return {str(c): wrk(url, bodies, "application/json", c, seconds) for c in CONNECTIONS}
+    loads = {str(c): partial(wrk, url, bodies, "application/json", c, seconds) for c in CONNECTIONS}
+    return {name: timed(load, cpu_s) for name, load in loads.items()}
+
+
+OneServer = Callable[[Server, Place, Questions, float, Callable[[], float]], Loads]
 
 
 def measure_in_turn(
@@ -78,7 +89,7 @@ def measure_in_turn(
     seconds: float,
     rounds: int,
     patience_s: float = 0.0,
-    load: Callable[[Server, Place, Questions, float], Loads] = over_http,
+    load: OneServer = over_http,
 ) -> list[Measured]:
     """Return what each server showed; one that fails says why, and is left out of later rounds."""
     measured = {
@@ -92,7 +103,7 @@ def measure_in_turn(
             print(f"round {turn + 1} of {rounds}: {server.name} ...", end="", file=sys.stderr, flush=True)
             wait_for_quiet(patience_s)
             try:
-                _measure(server, server.model or model, questions, lambda s, p: load(s, p, questions, seconds), into)
+                _measure(server, server.model or model, questions, seconds, load, into)
                 print(
                     f" {into.loads['64'][-1].per_s:,.0f}/s, others used {into.others_share[-1]:.0%} of the machine",
                     file=sys.stderr,
@@ -105,7 +116,7 @@ def measure_in_turn(
 
 
 def _measure(
-    server: Server, model: Path, questions: Questions, load: Callable[[Server, Place], Loads], into: Measured
+    server: Server, model: Path, questions: Questions, seconds: float, load: OneServer, into: Measured
 ) -> None:
     folder = VENVS / "runs" / "".join(letter if letter.isalnum() else "-" for letter in server.name)
     folder.mkdir(parents=True, exist_ok=True)
@@ -117,7 +128,7 @@ def _measure(
         _check_all(check, len(questions.rows))
         idle = running.resident_mb()
         others_s, begun = others_cpu_s(running), time.perf_counter()
-        loads = load(server, place)
+        loads = load(server, place, questions, seconds, running.cpu_s)
         into.others_share.append(
             (others_cpu_s(running) - others_s) / (time.perf_counter() - begun) / (os.cpu_count() or 1)
         )
