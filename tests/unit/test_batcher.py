@@ -315,6 +315,44 @@ def test_what_would_be_late_is_refused_at_once_and_says_when_to_retry():
     assert set(rig.results.values()) == {"ok"}
 
 
+def test_while_requests_are_refused_a_door_knows_before_it_reads_them():
+    rig = Rig(row_s=0.01, paces=((1, 0.01), (2, 0.02)), max_batch_size=1)
+    room = rig.batcher.room
+    rig.ask("first", 1.0, timeout_s=0.2)
+    rig.loop.run(0.001)
+    assert room(100, 0.2, INTERACTIVE) == (100, None)  # nobody was refused yet: nothing is asked
+    for n in range(30):
+        rig.ask(n, 1.0, timeout_s=0.2)
+    taken = sum(name not in rig.results for name in rig.tickets)
+    assert 0 < taken < 20
+    places, error = room(100, 0.2, INTERACTIVE)
+    assert (places, error.code) == (0, "overloaded")
+    places, error = room(100, 0.5, INTERACTIVE)
+    assert 0 < places < 100
+    assert error.code == "overloaded"
+    assert room(3, 5.0, INTERACTIVE) == (3, None)
+    rig.loop.run(1.0)
+    assert room(3, 0.2, INTERACTIVE) == (3, None)
+    assert "overloaded" in rig.results.values()
+
+
+def test_interactive_comes_soon_though_bulk_takes_all_the_rest():
+    rig = Rig(row_s=0.00175, paces=((1, 0.00175), (4, 0.007)))
+    for n in range(600):
+        rig.ask(("bulk", n), 1.0, timeout_s=5.0, priority=BULK)
+    waits = []
+    for n in range(20):
+        rig.loop.run(0.02)
+        asked = rig.loop.clock.now()
+        rig.ask(n, 1.0, timeout_s=0.2)
+        while n not in rig.results:
+            rig.loop.run(0.0005)
+        assert rig.results[n] == "ok"
+        waits.append(rig.loop.clock.now() - asked)
+    assert max(waits) < 0.03
+    assert max(waits[2:]) < 0.012  # two brief batches and its own
+
+
 def test_a_wrong_prediction_is_put_right_by_what_runs():
     rig = Rig(row_s=0.001, paces=((1, 10.0), (2, 20.0)) * 10)
     for i in range(400):

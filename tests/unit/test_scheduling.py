@@ -57,6 +57,23 @@ def test_rows_of_a_batch(pace, slack_s, most, low, high):
     assert low <= batch_rows(pace, slack_s, most) <= high
 
 
+def test_a_batch_that_others_may_have_to_wait_for_is_brief():
+    assert batch_rows(SLOW, 30.0, 256, is_brief=True) <= 3
+    assert batch_rows(CHEAP, 30.0, 256, is_brief=True) == 256
+
+
+def test_a_fixed_cost_that_is_overrated_makes_no_batch_of_half_a_second():
+    overrated = Pace([(1, 0.011), (10, 0.020)])  # 10 ms and 1 ms a row
+    assert batch_rows(overrated, 30.0, 256) > 150
+    assert overrated.row_s * batch_rows(overrated, 0.4, 256) < 0.052
+
+
+def test_bulk_leaves_room_in_the_queue():
+    for is_bulk, expected in ((True, "queue_full"), (False, None)):
+        assert admit(1, 10, 75, 0, 0.0, 1.0, False, LIMITS, is_bulk=is_bulk) == expected
+    assert admit(100, 10, 0, 0, 0.0, 1.0, True, LIMITS, is_bulk=True) is None
+
+
 def test_caution_rises_quickly_falls_slowly_and_is_bounded():
     caution = 1.0
     for _ in range(50):

@@ -72,8 +72,8 @@ class Admission:
         return (
             len(self._seats.all) > 0
             and (self._seats.flying_s + rows * self._rate_s) * self._caution < min(0.5 * left_s, limits.max_queue_s)
-            and rows <= limits.max_queue_rows
-            and queue.nbytes + nbytes <= limits.max_queue_bytes
+            and 2 * rows <= limits.max_queue_rows
+            and 2 * (queue.nbytes + nbytes) <= limits.max_queue_bytes
         )
 
     def refuse_late(self, rows: int, nbytes: int, priority: int, left_s: float, now: float) -> None:
@@ -117,7 +117,10 @@ class Admission:
                 return self.not_ready(now)
             wait_s += max(0.0, self.outage_until - now)
         is_idle = count > 0 and not queued_rows and not seats.in_flight
-        why = scheduling.admit(rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, is_idle, limits)
+        is_bulk = priority > 0
+        why = scheduling.admit(
+            rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, is_idle, limits, is_bulk=is_bulk
+        )
         return None if why is None else self._refusal(why, rows, nbytes, wait_s, left_s)
 
     def not_ready(self, now: float) -> ModelNotReady:

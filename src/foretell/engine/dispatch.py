@@ -21,6 +21,9 @@ from foretell.errors import DeadlineExceeded, ForetellError
 
 __all__ = ["Dispatch"]
 
+_BULK_SLACK_S = 0.4
+"""However late bulk requests are due, their batches are no longer than those of requests due so soon."""
+
 
 class Dispatch:
     """The way of the requests of one version from the queue to its instances.
@@ -91,7 +94,10 @@ class Dispatch:
             if first.rows == self._queue.rows:
                 self._send(seat, self._queue.take(first, 0, 0, alone=True), None, now)
                 break
-            most_rows = scheduling.batch_rows(self._pace, slack_s, self._limits.max_batch_size)
+            is_brief = False
+            if first.priority:
+                slack_s, is_brief = min(slack_s, _BULK_SLACK_S), self._queue.expects_interactive(now)
+            most_rows = scheduling.batch_rows(self._pace, slack_s, self._limits.max_batch_size, is_brief=is_brief)
             alone = not self.batchable
             self._send(seat, self._queue.take(first, most_rows, self._limits.max_batch_bytes, alone), None, now)
         if doomed:

@@ -272,6 +272,10 @@ class Queue:
                         self._urgencies.count(ticket)
         return self._urgencies.rows_ahead(priority, deadline)
 
+    def expects_interactive(self, now: float) -> bool:
+        """Whether an interactive ticket was due a second ago or later: another may come."""
+        return self._latest[0] > now - 1.0
+
     def forget(self, ticket: Ticket) -> None:
         """Count a waiting ticket out: it was settled or cancelled. Its place is cleared later."""
         if ticket.is_queued:

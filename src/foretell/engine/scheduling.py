@@ -25,9 +25,11 @@ __all__ = [
 Refusal = Literal["too_large", "queue_full", "overloaded", "expired"]
 
 _EFFICIENCY = 20.0
+_BRIEF_S = 0.003
 _BURST_S = (0.002, 0.010)
 _FRONT_ROW_S = 0.000_05
 _CAUTION = (1.0, 3.0)
+_BULK_SHARE = 0.75
 
 
 def admit(
@@ -39,6 +41,8 @@ def admit(
     left_s: float,
     idle: bool,
     limits: Limits,
+    *,
+    is_bulk: bool = False,
 ) -> Refusal | None:
     """Decide about one request.
 
@@ -52,6 +56,7 @@ def admit(
         idle: Nothing waits and an instance is free. Then a prediction refuses nothing: a wrong one would never be
             put right if nothing ran.
         limits: The bounds.
+        is_bulk: It may fill three quarters of the queue; the rest is for interactive requests.
 
     Returns:
         None to admit, or why not.
@@ -60,7 +65,8 @@ def admit(
         return "too_large"
     if left_s <= 0:
         return "expired"
-    if queued_rows + rows > limits.max_queue_rows or queued_bytes + nbytes > limits.max_queue_bytes:
+    share = _BULK_SHARE if is_bulk and queued_rows else 1.0
+    if queued_rows + rows > share * limits.max_queue_rows or queued_bytes + nbytes > share * limits.max_queue_bytes:
         return "queue_full"
     # The last quarter of the time, at most 50 ms, is for the ways in and out, and for what nobody could predict.
     by_s = left_s * 0.75 if left_s < 0.2 else left_s - 0.05
@@ -69,7 +75,7 @@ def admit(
     return None
 
 
-def batch_rows(pace: Pace, slack_s: float, most_rows: int) -> int:
+def batch_rows(pace: Pace, slack_s: float, most_rows: int, *, is_brief: bool = False) -> int:
     """Return how many rows to run at once.
 
     More rows than it takes to make the fixed cost a twentieth of the batch gain nothing and make the first of them
@@ -79,11 +85,15 @@ def batch_rows(pace: Pace, slack_s: float, most_rows: int) -> int:
         pace: The cost of a batch.
         slack_s: Seconds until the first deadline of the batch.
         most_rows: The bound.
+        is_brief: Others may come that go first, and they wait for what is in flight.
     """
     if pace.row_s <= 0.0:
         return most_rows
-    burst_s = min(max(slack_s / 8, _BURST_S[0]), _BURST_S[1])
-    return max(1, min(most_rows, math.ceil(max(_EFFICIENCY * pace.fixed_s, burst_s) / pace.row_s)))
+    share_s = _BRIEF_S if is_brief else slack_s / 8
+    burst_s = min(max(share_s, _BURST_S[0]), _BURST_S[1])
+    # Where the fixed cost is overrated, as it is while others take the processor, a batch is still no longer than this.
+    gains_until_s = min(_EFFICIENCY * pace.fixed_s, max(share_s, 2.0 * pace.fixed_s))
+    return max(1, min(most_rows, math.ceil(max(gains_until_s, burst_s) / pace.row_s)))
 
 
 def next_caution(caution: float, late: bool) -> float:
