@@ -172,7 +172,7 @@ def test_answers_are_those_of_the_library_to_the_byte(rows, width, id, outputs):
     asked = AskedMessage(id, tuple((at, 0) for at in outputs), True, False)
     expected = PROTO.encode(response, asked)
     for _ in range(2):
-        written = b"".join(PROTO.plain.write(response, outputs, id.encode()))
+        written = PROTO.plain.write(response, outputs, id.encode())
         assert pb.ModelInferResponse.FromString(written) == expected
         assert written == expected.SerializeToString()
 

@@ -19,7 +19,7 @@ from foretell.protocol import open_inference_pb2 as pb
 from foretell.request import InferRequest, InferResponse
 from foretell.signature import Signature
 
-__all__ = ["Address", "Frame", "PlainMessages", "address_of", "varint"]
+__all__ = ["Address", "Cuts", "Frame", "PlainMessages", "address_of", "varint"]
 
 _NAME, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A
 """Tags of the fields of a request: all of them texts and bytes."""
@@ -76,19 +76,26 @@ def address_of(data: bytes) -> Address | None:
 
 
 class PlainMessages:
-    """Messages of one version of a model."""
+    """Messages of one version of a model.
+
+    Attributes:
+        head: What every response begins with.
+    """
 
     def __init__(self, model: str, version: str, signature: Signature) -> None:
         self._inputs = {spec.name: spec for spec in signature.inputs}
         self._outputs = signature.outputs
-        self._all = tuple(range(len(signature.outputs)))
-        self._head = pb.ModelInferResponse(model_name=model, model_version=version).SerializeToString()
+        self.head = pb.ModelInferResponse(model_name=model, model_version=version).SerializeToString()
         self._spans: dict[int, tuple[tuple[int, int], ...]] = {}
         self._frames: dict[bytes, Frame] = {}
         self._last = b""
         self._tensors: dict[Any, bytes] = {}
         fixed = (spec.datatype not in ("BYTES", "BOOL") for spec in signature.inputs)
-        self._is_plain = _IS_NATIVE and all(fixed) and all(s.datatype != "BYTES" for s in signature.outputs)
+        # Messages that are known may be merged with any other: in their inputs only the rows differ.
+        rows = (spec.shape[:1] == (-1,) for spec in (*signature.inputs, *signature.outputs))
+        uniform = not any(-1 in spec.shape[1:] for spec in signature.inputs) and all(rows)
+        texts = any(spec.datatype == "BYTES" for spec in signature.outputs)
+        self._is_plain = _IS_NATIVE and all(fixed) and uniform and not texts
 
     def read(self, data: bytes, address: Address) -> tuple[Frame, dict[str, NDArray[Any]]] | None:
         """Return the frame and the tensors of a message; None: it is not known.
@@ -144,33 +151,72 @@ class PlainMessages:
         self._spans[len(data) - at] = spans
         self._frames[around] = Frame(spans, tensors, request.rows, sum(sizes), request.priority, timeout_s, outputs)
 
-    def write(self, response: InferResponse, outputs: tuple[int, ...], id: bytes) -> list[bytes] | None:
-        """Return the parts of a ModelInferResponse with raw tensors; None where it takes the long way."""
-        found = response.outputs
-        if outputs != self._all:
-            found = [found[at] for at in outputs]
-        shapes = (outputs, *[output.shape for output in found])
-        tensors = self._tensors.get(shapes)
-        if tensors is None:
-            if not self._is_plain or any(a.dtype.kind == "O" or not a.dtype.isnative for a in found):
-                return None
-            tensors = self._describe(shapes, outputs, found)
-        parts = [self._head, b"\x1a" + varint(len(id)) + id, tensors] if id else [self._head, tensors]
-        for output in found:
-            raw = output.tobytes()
-            parts += (_RAW_OUTPUT, varint(len(raw)), raw) if raw else (_RAW_OUTPUT, b"\0")
-        return parts
+    def write(self, response: InferResponse, outputs: tuple[int, ...], id: bytes) -> bytes | None:
+        """Return a ModelInferResponse with raw tensors; None where it takes the long way."""
+        cuts = self.cuts(response.outputs)
+        return None if cuts is None else cuts.message(None, outputs, id)
 
-    def _describe(self, shapes: Any, outputs: tuple[int, ...], found: list[NDArray[Any]]) -> bytes:
-        message = pb.ModelInferResponse()
-        for at, output in zip(outputs, found, strict=True):
-            spec = self._outputs[at]
-            message.outputs.add(name=spec.name, datatype=spec.datatype, shape=output.shape)
-        if len(self._tensors) >= _FRAMES:
-            self._tensors.clear()
-        described: bytes = message.SerializeToString()
-        self._tensors[shapes] = described
+    def cuts(self, found: list[NDArray[Any]]) -> Cuts | None:
+        """Return the outputs of a batch, or of an answer, ready to be cut; None where they take the long way."""
+        if not self._is_plain or any(output.dtype.kind == "O" for output in found):
+            return None
+        return Cuts(self, found)
+
+    def describe(self, outputs: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]) -> bytes:
+        """Return the fields of a response that tell the names, datatypes and shapes of its tensors."""
+        key = outputs, shapes
+        described = self._tensors.get(key)
+        if described is None:
+            message = pb.ModelInferResponse()
+            for at, shape in zip(outputs, shapes, strict=True):
+                spec = self._outputs[at]
+                message.outputs.add(name=spec.name, datatype=spec.datatype, shape=shape)
+            if len(self._tensors) >= _FRAMES:
+                self._tensors.clear()
+            described = self._tensors[key] = message.SerializeToString()
         return described
+
+
+class Cuts:
+    """The outputs of one batch as bytes, written once and cut for each of its requests."""
+
+    __slots__ = ("_frames", "_messages", "_raws", "_shapes")
+
+    def __init__(self, messages: PlainMessages, outputs: list[NDArray[Any]]) -> None:
+        self._messages = messages
+        self._shapes = [output.shape for output in outputs]
+        self._raws = [output.tobytes() for output in outputs]
+        self._frames: dict[Any, tuple[bytes, list[tuple[int, bytes, int]]]] = {}
+
+    def message(self, rows: tuple[int, int] | None, outputs: tuple[int, ...], id: bytes) -> bytes:
+        """Return the ModelInferResponse of one request.
+
+        Args:
+            rows: Its first in the batch, and how many; None: all there is, whatever axis 0 means.
+            outputs: Indices of those it asked for.
+            id: Of the request.
+        """
+        first, count = rows or (0, -1)
+        frame = self._frames.get((count, outputs))
+        if frame is None:
+            frame = self._frames[count, outputs] = self._frame(count, outputs)
+        described, tensors = frame
+        parts = [self._messages.head, b"\x1a", varint(len(id)), id] if id else [self._messages.head]
+        parts.append(described)
+        for at, tag, size in tensors:
+            start = first * size
+            parts += (tag, self._raws[at][start : start + count * size] if count >= 0 else self._raws[at])
+        return b"".join(parts)
+
+    def _frame(self, count: int, outputs: tuple[int, ...]) -> tuple[bytes, list[tuple[int, bytes, int]]]:
+        """Return what all answers of so many rows share: the tensors told of, and for each its tag and bytes a row."""
+        shapes, tensors = [], []
+        for at in outputs:
+            shape, raw = self._shapes[at], self._raws[at]
+            size = len(raw) // shape[0] if count >= 0 else 0
+            shapes.append(shape if count < 0 else (count, *shape[1:]))
+            tensors.append((at, _RAW_OUTPUT + varint(len(raw) if count < 0 else count * size), size))
+        return self._messages.describe(outputs, tuple(shapes)), tensors
 
 
 def _around(data: bytes, at: int, spans: tuple[tuple[int, int], ...]) -> bytes:

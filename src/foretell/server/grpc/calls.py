@@ -95,7 +95,7 @@ class Call:
     def reply(
         self,
         stream: Stream,
-        parts: list[bytes],
+        message: bytes,
         began: float,
         result: InferResponse | None = None,
         settled: float = 0.0,
@@ -103,7 +103,7 @@ class Call:
         """Answer with a message."""
         if stream.closed:
             return
-        stream.connection.out.answer(stream, REPLY, framed(parts), self._ok)
+        stream.connection.out.answer(stream, REPLY, framed(message), self._ok)
         if self._service.observer is None:
             self._replies.value += 1
         else:
@@ -142,7 +142,7 @@ class Unary(Call):
         """Answer a message, now or, where it takes long, in a task."""
         found = self._method(parse(self._kind, data))
         if not asyncio.iscoroutine(found):
-            self.reply(stream, [found.SerializeToString()], began)
+            self.reply(stream, found.SerializeToString(), began)
             return
         task = asyncio.ensure_future(found)
         stream.cancel = task.cancel
@@ -152,7 +152,7 @@ class Unary(Call):
         if done.cancelled():
             return
         try:
-            self.reply(stream, [done.result().SerializeToString()], began)
+            self.reply(stream, done.result().SerializeToString(), began)
         except ForetellError as error:
             self.fail(stream, error, began)
         except Exception:  # noqa: BLE001 - whatever it is, the server lives on

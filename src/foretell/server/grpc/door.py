@@ -13,7 +13,8 @@ from foretell.protocol.status import Refused
 from foretell.server.doors import Doors
 from foretell.server.grpc.calls import Refusing, Unary
 from foretell.server.grpc.health import Check, Watch, Watchers
-from foretell.server.grpc.infer import Infer, Inferring
+from foretell.server.grpc.infer import Infer
+from foretell.server.grpc.lane import Lane
 from foretell.server.grpc.service import HEALTH, OPEN, Service
 from foretell.server.grpc.streaming import StreamInfer
 from foretell.server.grpc.wire import Caller, caller_of, framed, http_refusal, trailers, trailers_only
@@ -45,13 +46,11 @@ class OwnDoor:
         self.body_bytes = 0
         self._service = service = Service(engine, settings, doors, observer)
         self._watchers: Watchers = {}
-        inferring = Inferring(service)
+        lane = Lane(service)
         prefix = f"/{pb.SERVICE}/"
         self._calls: dict[bytes, Any] = {
-            (prefix + "ModelInfer").encode(): partial(Infer, service, "ModelInfer", inferring=inferring),
-            (prefix + "ModelStreamInfer").encode(): partial(
-                StreamInfer, service, "ModelStreamInfer", inferring=inferring
-            ),
+            (prefix + "ModelInfer").encode(): partial(Infer, service, "ModelInfer", lane=lane),
+            (prefix + "ModelStreamInfer").encode(): partial(StreamInfer, service, "ModelStreamInfer", lane=lane),
             f"/{HEALTH}/Check".encode(): partial(Check, service, "Check"),
             f"/{HEALTH}/Watch".encode(): self._watch,
             **{(prefix + name).encode(): partial(Unary, service, name) for name in service.methods},
@@ -96,7 +95,7 @@ class OwnDoor:
             found = self._service.health(asked)
             if found != told and not stream.outbox:
                 self._watchers[stream] = (asked, found)
-                stream.connection.out.send(stream, framed([found]))
+                stream.connection.out.send(stream, framed(found))
 
     # What the connections ask.
 

@@ -23,7 +23,7 @@ class Check(Call):
         found = self._service.health(data)
         if found == UNKNOWN:
             raise Refused(f"service: unknown, expected {pb.SERVICE}", code="not_found", status=404)
-        self.reply(stream, [found], began)
+        self.reply(stream, found, began)
 
 
 class Watch(Call):
@@ -36,7 +36,7 @@ class Watch(Call):
         found = self._service.health(data)
         out = stream.connection.out
         out.begin(stream, REPLY)
-        out.send(stream, framed([found]))
+        out.send(stream, framed(found))
         watchers = self.watchers
         watchers[stream] = (data, found)
         stream.cancel = lambda: watchers.pop(stream, None)

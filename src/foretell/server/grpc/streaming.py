@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from time import perf_counter
+from typing import Any
 
 from foretell.errors import DeadlineExceeded, ForetellError
 from foretell.protocol import open_inference_pb2 as pb
@@ -16,7 +18,7 @@ from foretell.protocol.plain_proto import varint
 from foretell.protocol.status import Refused, error_text, status_of
 from foretell.request import InferResponse
 from foretell.server.grpc.calls import PREFIX_BYTES, Call
-from foretell.server.grpc.infer import Cancel, Inferring
+from foretell.server.grpc.lane import Lane
 from foretell.server.grpc.service import Service
 from foretell.server.grpc.wire import REPLY, Caller, frame_size, framed, trailers, unpacked
 from foretell.server.http2.stream import Stream
@@ -32,13 +34,32 @@ _FOUND = b"\x12"
 
 
 class _Slot:
-    """One request of a stream."""
+    """One request of a stream: asks it, and keeps its answer until it is its turn."""
 
-    __slots__ = ("answer", "cancel")
+    __slots__ = ("_call", "_stream", "began", "cancel", "data")
 
-    def __init__(self) -> None:
-        self.answer: bytes | None = None
-        self.cancel: Cancel | None = None
+    def __init__(self, call: StreamInfer, stream: Stream) -> None:
+        self._call = call
+        self._stream = stream
+        self.began = perf_counter()
+        self.cancel: Callable[[], Any] | None = None
+        self.data: bytes | None = None
+        """Its answer."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the stream is over."""
+        return self._stream.closed
+
+    def answer(self, message: bytes, response: InferResponse | None, settled: float) -> None:
+        """Keep the answer."""
+        self.data = framed(b"".join((_FOUND, varint(len(message)), message)))
+        self._call.settled(self._stream, self, "OK", response, settled)
+
+    def fail(self, error: ForetellError) -> None:
+        """Keep the error, which is an answer."""
+        self.data = framed(pb.ModelStreamInferResponse(error_message=error_text(error)).SerializeToString())
+        self._call.settled(self._stream, self, status_of(error).grpc, error, 0.0)
 
 
 class _Talk:
@@ -59,9 +80,9 @@ class StreamInfer(Call):
 
     whole = False
 
-    def __init__(self, service: Service, name: str, caller: Caller, inferring: Inferring) -> None:
+    def __init__(self, service: Service, name: str, caller: Caller, lane: Lane) -> None:
         super().__init__(service, name, caller)
-        self._inferring = inferring
+        self._lane = lane
         self._now = service.engine.clock.now
 
     def begin(self, stream: Stream) -> None:
@@ -130,30 +151,23 @@ class StreamInfer(Call):
         stream.connection.give_room(stream, stream.taken)
 
     def _start(self, stream: Stream, talk: _Talk, flag: int, message: bytes) -> None:
-        slot = _Slot()
+        slot = _Slot(self, stream)
         talk.slots.append(slot)
-
-        def settle(result: list[bytes] | ForetellError, _response: InferResponse | None) -> None:
-            slot.answer, slot.cancel = self._answer_of(result), None
-            if talk.slots and talk.slots[0] is slot:
-                self._send(stream, talk)
-
+        left_s = None if talk.deadline is None else talk.deadline - self._now()
         try:
             data = unpacked(flag, message, self._caller.encoding, self._limit)
-            slot.cancel = self._inferring.start(data, talk.deadline, self._caller.request_id, settle)
+            self._lane.take(data, slot, left_s, self._caller.request_id)
         except ForetellError as error:
-            settle(error, None)
-        if slot.answer is not None:
-            slot.cancel = None
+            slot.fail(error)
 
-    def _answer_of(self, result: list[bytes] | ForetellError) -> bytes:
-        count = self._service.engine.metrics.responses.child
-        if isinstance(result, ForetellError):
-            count("grpc", self.name, status_of(result).grpc).value += 1
-            told: bytes = pb.ModelStreamInferResponse(error_message=error_text(result)).SerializeToString()
-            return framed([told])
-        count("grpc", self.name, "OK").value += 1
-        return framed([_FOUND, varint(sum(map(len, result))), *result])
+    def settled(
+        self, stream: Stream, slot: _Slot, status: str, result: InferResponse | ForetellError | None, settled: float
+    ) -> None:
+        """Count an answer, and send it when it is its turn."""
+        self._tell(status, slot.began, result, settled)
+        talk = stream.note
+        if talk.slots and talk.slots[0] is slot:
+            self._send(stream, talk)
 
     def _send(self, stream: Stream, talk: _Talk) -> None:
         """Send the answers whose turn it is."""
@@ -165,9 +179,9 @@ class StreamInfer(Call):
             out.begin(stream, REPLY)
         stream.on_room = lambda: self._read(stream, talk)
         stream.connection.patience.served += 1
-        while slots and (answer := slots[0].answer) is not None:
+        while slots and (data := slots[0].data) is not None:
             slots.popleft()
-            out.send(stream, answer)
+            out.send(stream, data)
         if stream.ended or talk.buffer:
             stream.connection.loop.call_soon(self._resume, stream, talk)
         elif stream.taken:

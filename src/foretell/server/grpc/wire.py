@@ -94,9 +94,9 @@ def caller_of(head: Head) -> Caller:
     return Caller(fields.get(b"authorization"), timeout_s, request_id.decode() if is_sound else "", encoding, trace)
 
 
-def framed(parts: list[bytes]) -> bytes:
-    """Return a message as gRPC sends it, of its parts."""
-    return b"".join((b"\0", sum(map(len, parts)).to_bytes(4, "big"), *parts))
+def framed(message: bytes) -> bytes:
+    """Return a message as gRPC sends it."""
+    return len(message).to_bytes(5, "big") + message
 
 
 def frame_size(body: bytes | bytearray, limit: int) -> int:

@@ -119,7 +119,7 @@ class Connection(asyncio.Protocol):
             Setting.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
             Setting.MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
         }
-        self.transport.write(settings(said) + window_update(0, _WINDOW - DEFAULT_WINDOW))
+        self.out.write(settings(said) + window_update(0, _WINDOW - DEFAULT_WINDOW))
         self.desk.connections.add(self)
         if len(self.desk.connections) > limits.max_connections:
             self.end(Code.ENHANCE_YOUR_CALM, "connections: too many; retry later")
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
     def _greet(self, data: bytes) -> int:
         if not PREFACE.startswith(data[: len(PREFACE)]):
             if data[:1].isalpha():
-                self.transport.write(_OLD)
+                self.out.write(_OLD)
             raise Broken(Code.PROTOCOL_ERROR, "preface: this is not HTTP/2")
         if len(data) < len(PREFACE):
             self._rest = data
@@ -274,7 +274,7 @@ class Connection(asyncio.Protocol):
         if self._taken > _WINDOW:
             raise Broken(Code.FLOW_CONTROL_ERROR, "data: more than there is room for")
         if self._taken >= _WINDOW // 2:
-            self.transport.write(window_update(0, self._taken))
+            self.out.write(window_update(0, self._taken))
             self._taken = 0
         stream = self.streams.get(id)
         if stream is None:
@@ -343,7 +343,7 @@ class Connection(asyncio.Protocol):
         if id in self._ended_early:
             return
         if not self.going:
-            self.transport.write(reset(id, Code.STREAM_CLOSED))
+            self.out.write(reset(id, Code.STREAM_CLOSED))
 
     # Streams.
 
@@ -356,7 +356,7 @@ class Connection(asyncio.Protocol):
         """Let the client send so many bytes more of a body."""
         stream.taken -= count
         if not stream.ended and count > 0:
-            self.transport.write(window_update(stream.id, count))
+            self.out.write(window_update(stream.id, count))
 
     def done(self, stream: Stream) -> None:
         """Close a stream whose answer is out."""
@@ -365,15 +365,15 @@ class Connection(asyncio.Protocol):
         if not stream.ended and not self.transport.is_closing():
             # The answer came before the end of the request: the rest of it is not wanted.
             self._ended_early.append(stream.id)
-            self.transport.write(reset(stream.id, Code.NO_ERROR))
+            self.out.write(reset(stream.id, Code.NO_ERROR))
         self._close(stream)
         if self.going and not self.streams:
-            self.transport.close()
+            self.out.close()
 
     def refuse(self, id: int, code: Code) -> None:
         """End a stream for a fault of the client's."""
         self.patience.bear_reset()
-        self.transport.write(reset(id, code))
+        self.out.write(reset(id, code))
         self._ended_early.append(id)
         stream = self.streams.get(id)
         if stream is not None:
@@ -403,7 +403,8 @@ class Connection(asyncio.Protocol):
         self.ending = True
         for stream in list(self.streams.values()):
             self._close(stream)
-        self.transport.write(goaway(self.last, code, why))
+        self.out.write(goaway(self.last, code, why))
+        self.out.flush()
         if self.transport.can_write_eof():
             self.transport.write_eof()
         self.loop.call_later(_LINGER_S, self.transport.abort)
@@ -412,13 +413,13 @@ class Connection(asyncio.Protocol):
         """Take no more requests, and close once nothing is unanswered."""
         self.say_goodbye()
         if not self.streams and not self.ending:
-            self.transport.close()
+            self.out.close()
 
     def say_goodbye(self) -> None:
         """Tell the client to go elsewhere with what it has not asked yet; what it has is answered."""
         if not self.ending and not self.going:
             self.going, self.limit = True, self.last
-            self.transport.write(goaway(self.last, Code.NO_ERROR, "no more requests here"))
+            self.out.write(goaway(self.last, Code.NO_ERROR, "no more requests here"))
 
     def check(self, now: float) -> None:
         """Look after a slow client; called every second or so."""

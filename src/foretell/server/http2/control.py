@@ -99,7 +99,7 @@ def _set(connection: Connection, flags: int, payload: bytes) -> None:
             if not LEAST_FRAME_BYTES <= value <= MOST_FRAME_BYTES:
                 raise Broken(Code.PROTOCOL_ERROR, "settings: MAX_FRAME_SIZE is out of range")
             connection.out.set_frame_bytes(value)
-    connection.transport.write(frame(SETTINGS, ACK, 0))
+    connection.out.write(frame(SETTINGS, ACK, 0))
 
 
 def _ping(connection: Connection, flags: int, payload: bytes) -> None:
@@ -107,7 +107,7 @@ def _ping(connection: Connection, flags: int, payload: bytes) -> None:
     if flags & ACK:
         connection.pinged = False
     else:
-        connection.transport.write(frame(PING, ACK, 0, payload))
+        connection.out.write(frame(PING, ACK, 0, payload))
 
 
 def _reset(connection: Connection, id: int) -> None:
@@ -148,12 +148,12 @@ def _look_for(connection: Connection, over_s: float) -> None:
     """Close a connection that is not used; where a stream is open, ask whether the client is still there."""
     if not connection.streams:
         if connection.going:
-            connection.transport.close()
+            connection.out.close()
         else:
             connection.say_goodbye()
     elif not connection.pinged:
         connection.pinged = True
-        connection.transport.write(frame(PING, 0, 0, b"foretell"))
+        connection.out.write(frame(PING, 0, 0, b"foretell"))
     elif over_s > connection.desk.settings.headers_s:
         connection.transport.abort()
 

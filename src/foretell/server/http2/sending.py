@@ -1,7 +1,8 @@
 """The way out of one connection: answers to frames, within the room the peer gives.
 
-An answer that fits is one write. What does not waits on its stream, and goes out in turns of one frame as the peer
-makes room, and as the transport takes it. Decides nothing about what comes in.
+What goes out in one iteration of the event loop is one write. An answer that does not fit waits on its stream, and
+goes out in turns of one frame as the peer makes room, and as the transport takes it. Decides nothing about what
+comes in.
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ __all__ = ["DEFAULT_WINDOW", "Sending"]
 
 DEFAULT_WINDOW = 65535
 _WHOLE = END_HEADERS | END_STREAM
+_WRITTEN_BYTES = 1 << 16
+"""With so many bytes collected they are written at once."""
 _MOST_FRAME_BYTES = 1 << 16
 """The largest frame that is sent: turns between streams stay short."""
 
@@ -41,10 +44,16 @@ class Sending:
         sent: Bytes of data that went out, ever.
     """
 
-    __slots__ = ("_done", "_frame_bytes", "_transport", "_waiting", "initial", "paused", "sent", "window")
+    __slots__ = (
+        "_call_soon", "_collected", "_done", "_frame_bytes", "_parts", "_transport", "_waiting", "initial", "paused",
+        "sent", "window",
+    )  # fmt: skip
 
     def __init__(self, transport: asyncio.Transport, done: Callable[[Stream], None]) -> None:
         self._transport = transport
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._parts: list[bytes] = []
+        self._collected = 0
         self._done = done
         self._waiting: deque[Stream] = deque()
         self._frame_bytes = LEAST_FRAME_BYTES
@@ -57,6 +66,28 @@ class Sending:
         """Whether answers wait for room."""
         return bool(self._waiting)
 
+    def write(self, data: bytes) -> None:
+        """Send frames, with all others of this iteration of the loop."""
+        if not self._parts:
+            self._call_soon(self.flush)
+        self._parts.append(data)
+        self._collected += len(data)
+        if self._collected >= _WRITTEN_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Give the transport what was collected."""
+        parts = self._parts
+        if parts:
+            self._parts, self._collected = [], 0
+            if not self._transport.is_closing():
+                self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
+
+    def close(self) -> None:
+        """Close the connection, after what was sent."""
+        self.flush()
+        self._transport.close()
+
     def answer(self, stream: Stream, head: bytes, data: bytes, trailers: bytes) -> None:
         """Send a whole answer: two header blocks and what is between them."""
         size, id = len(data), stream.id
@@ -66,7 +97,7 @@ class Sending:
             self.finish(stream, trailers)
             return
         self.window -= size
-        self._transport.write(
+        self.write(
             b"".join(
                 (
                     pack_head(len(head) << 8 | HEADERS, END_HEADERS, id), head,
@@ -80,7 +111,7 @@ class Sending:
     def begin(self, stream: Stream, head: bytes, *, ends: bool = False) -> None:
         """Send the block an answer begins with; with `ends` it is all of it."""
         flags = _WHOLE if ends else END_HEADERS
-        self._transport.write(pack_head(len(head) << 8 | HEADERS, flags, stream.id) + head)
+        self.write(pack_head(len(head) << 8 | HEADERS, flags, stream.id) + head)
         if ends:
             self._done(stream)
 
@@ -94,7 +125,7 @@ class Sending:
             self.window -= size
             stream.window -= size
             self.sent += size
-            self._transport.write(pack_head(size << 8 | DATA, 0, stream.id) + data)
+            self.write(pack_head(size << 8 | DATA, 0, stream.id) + data)
             return
         stream.outbox = bytearray(data)
         self._waiting.append(stream)
@@ -105,7 +136,7 @@ class Sending:
         if stream.outbox:
             stream.trailers = trailers
             return
-        self._transport.write(pack_head(len(trailers) << 8 | HEADERS, _WHOLE, stream.id) + trailers)
+        self.write(pack_head(len(trailers) << 8 | HEADERS, _WHOLE, stream.id) + trailers)
         self._done(stream)
 
     def forget(self, stream: Stream) -> None:
@@ -129,7 +160,7 @@ class Sending:
             self.window -= size
             stream.window -= size
             self.sent += size
-            self._transport.write(pack_head(size << 8 | DATA, 0, stream.id) + outbox[:size])
+            self.write(pack_head(size << 8 | DATA, 0, stream.id) + outbox[:size])
             del outbox[:size]
             if outbox:
                 waiting.rotate(-1)
