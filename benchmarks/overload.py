@@ -149,7 +149,7 @@ def main() -> bool:
                 results[line.name] = uvloop.run(measure(line, server, load, args.seconds))
     if args.plot:
         plot(args.plot, OFFERED, {name: result.in_time for name, result in results.items()}, capacity)
-    return all([all(judge(name, r)) for name, r in results.items() if name.startswith("Foretell")])
+    return all([all(judge(line.name, results[line.name])) for line in LINES if line.is_judged and line.name in results])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,8 @@ class Line:
     server: str
     options: tuple[str, ...] = ()
     headers: str = ""
+    is_judged: bool = False
+    """Whether it must reach what Foretell promises: it knows how long its callers wait."""
 
     @property
     def path(self) -> str:
@@ -48,9 +50,9 @@ class Line:
 
 
 LINES = (
-    Line("Foretell, clients send their deadline", "foretell", headers="x-request-timeout-ms: 200\r\n"),
+    Line("Foretell, clients send their deadline", "foretell", headers="x-request-timeout-ms: 200\r\n", is_judged=True),
     Line("Foretell, clients send no deadline", "foretell"),
-    Line("Foretell --default-timeout 0.2, clients send none", "foretell", ("--default-timeout", "0.2")),
+    Line("Foretell --default-timeout 0.2, clients send none", "foretell", ("--default-timeout", "0.2"), is_judged=True),
     Line("mosec 0.9.8", "mosec"),
     Line("mosec 0.9.8 --timeout 200", "mosec", ("--timeout", "200")),
 )
