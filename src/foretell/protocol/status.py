@@ -111,7 +111,8 @@ def error_text(error: ForetellError) -> str:
     if status_of(error).http == 500:
         return f"{_INTERNAL.get(error.code, 'the server failed')}; the log has the details under this request's id"
     line = " ".join(str(error).split())
-    line = "".join(c if c.isprintable() else "?" for c in line)
+    if not line.isprintable():
+        line = "".join(c if c.isprintable() else "?" for c in line)
     return line if len(line) <= _LONGEST_TEXT else f"{line[: _LONGEST_TEXT - 4]} ..."
 
 
