@@ -219,6 +219,8 @@ class Connection(asyncio.Protocol):
             if call.cancel is not None:
                 call.cancel()
         self._calls.clear()
+        # Parser and last call hold this connection: a circle, of which each would keep its last body and answer.
+        self._parser = self._taken = self._call = None
 
     def pause_writing(self) -> None:
         """The client does not take its answers: read nothing more from it."""
