@@ -16,6 +16,7 @@ import httptools
 from foretell.errors import ForetellError, RequestTooLarge
 from foretell.protocol.status import Refused
 from foretell.server.call import Call, Head, Shortcut, is_plain
+from foretell.server.heads import Heads, Key, is_plain_id
 from foretell.server.settings import ServerSettings
 
 __all__ = ["WANTED", "Connection", "Desk"]
@@ -37,8 +38,7 @@ _PIPELINED = 32
 """From so many unanswered requests on, nothing more is read from a connection."""
 _GRACE_S = 5.0
 _KNOWN_BYTES = 2048
-_HEADS = 1024
-_OWN = frozenset((b"connection", b"expect", b"transfer-encoding", b"x-request-id"))
+_STRANGE = frozenset((b"expect", b"transfer-encoding"))
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
 
@@ -49,8 +49,7 @@ class Desk(Protocol):
     settings: ServerSettings
     connections: set[Connection]
     draining: bool
-    heads: dict[bytes, Head]
-    """Heads that passed, by their bytes: clients send the same again and again, and parsing is most of a request."""
+    heads: Heads
     wanted: frozenset[bytes]
     """Headers to keep."""
     body_bytes: int
@@ -107,7 +106,7 @@ class Connection(asyncio.Protocol):
         self._discarded = 0
         self._taken: Call | None = None
         self._taken_count = 0
-        self._last_head = b""
+        self._last_head: Key | None = None
         self._offered_upgrade = False
 
     # The transport.
@@ -131,11 +130,16 @@ class Connection(asyncio.Protocol):
             return
         end = data.find(b"\r\n\r\n", 0, _KNOWN_BYTES) + 4
         if self._phase == _IDLE and end > 3:
-            known = self.desk.heads.get(data[:end])
+            text, heads = data[:end], self.desk.heads
+            known = heads.same.get(text)
             # After a request that closes, nothing more is taken.
             is_open = not self._calls or self._calls[-1].keep_alive
             if known is not None and known.body_bytes == len(data) - end and is_open:
-                self._take(known, data[end:])
+                self._take(known, data[end:], self.desk.new_id())
+                return
+            alike = heads.find(text, len(data) - end) if is_open else None
+            if alike is not None:
+                self._take(alike[0], data[end:], alike[1] or self.desk.new_id())
                 return
         # Only a chunk that is one whole request, from its first byte to its last, shows where its head is.
         began_idle, self._taken_count = self._phase == _IDLE, 0
@@ -157,11 +161,11 @@ class Connection(asyncio.Protocol):
             self._finish(self._call, keep_alive=False)
             self._pause()
 
-    def _take(self, head: Head, body: bytes) -> None:
-        """Hand on a request whose head is byte for byte one that was parsed and let pass before."""
+    def _take(self, head: Head, body: bytes, request_id: bytes) -> None:
+        """Hand on a request whose head is like one that was parsed and let pass before."""
         call = Call(self, head.method, head.target, head.headers)
         call.plain = head.plain
-        call.id = self.desk.new_id()
+        call.id = request_id
         call.body = body
         self._calls.append(call)
         if len(self._calls) >= _PIPELINED:
@@ -172,20 +176,20 @@ class Connection(asyncio.Protocol):
             head.lane.take(call)
 
     def _remember(self, data: bytes, end: int) -> None:
-        """Keep a head that came twice in a row with nothing in it that is one request's own."""
+        """Keep a head if one like it came just before."""
         call, self._taken = self._taken, None
         if call is None or end <= 3 or len(data) - end != len(call.body) or self._phase != _IDLE:
             return
-        head = data[:end]
-        if head != self._last_head:
-            self._last_head = head
-        elif call.method == b"POST" and not call.headers.keys() & _OWN and b"content-length" in call.headers:
-            heads = self.desk.heads
-            if len(heads) >= _HEADS:
-                heads.clear()
-            plain = is_plain(call.headers)
-            lane = self.desk.lane(call.target, call.headers) if plain else None
-            heads[head] = Head(call.method, call.target, call.headers, plain, len(call.body), lane)
+        if call.method != b"POST" or not call.keep_alive or self.is_old or call.headers.keys() & _STRANGE:
+            return
+        key = self.desk.heads.key(data[:end])
+        if key is None or key != self._last_head:
+            self._last_head = key
+            return
+        headers = {name: value for name, value in call.headers.items() if name != b"x-request-id"}
+        plain = is_plain(headers)
+        lane = self.desk.lane(call.target, headers) if plain else None
+        self.desk.heads.add(key, Head(call.method, call.target, headers, plain, len(call.body), lane))
 
     def _read(self, data: bytes) -> None:
         try:
@@ -269,7 +273,7 @@ class Connection(asyncio.Protocol):
         headers, parser = self._headers, self._parser
         call = Call(self, parser.get_method(), self._url, headers)
         given = headers.get(b"x-request-id")
-        call.id = given if given and len(given) <= 128 and given.isascii() and _is_plain(given) else self.desk.new_id()
+        call.id = given if given and is_plain_id(given) else self.desk.new_id()
         self._call = call
         self._phase, self._since, self._head_bytes = _BODY, self._loop.time(), 0
         self._body, self._received = b"", 0
@@ -468,7 +472,3 @@ def _headers_too_large() -> Refused:
 
 def _cause(error: Exception) -> str:
     return str(error)[:100] or type(error).__name__
-
-
-def _is_plain(value: bytes) -> bool:
-    return not any(c < 0x21 or c > 0x7E or c in b'"\\' for c in value)

@@ -12,10 +12,11 @@ from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.metrics import Count
 from foretell.protocol.status import Refused
-from foretell.server.call import Call, Head
+from foretell.server.call import Call
 from foretell.server.connection import WANTED, Connection
 from foretell.server.doors import Doors
 from foretell.server.guard import Guard
+from foretell.server.heads import Heads
 from foretell.server.inference import Inference
 from foretell.server.information import Information
 from foretell.server.lane import Lane
@@ -42,12 +43,12 @@ class HttpDesk:
         self.settings = settings
         self.connections: set[Connection] = set()
         self.draining = False
-        self.heads: dict[bytes, Head] = {}
         self.body_bytes = 0
         self._guard = Guard(settings)
         self._observer = observer
         traced = observer is not None and observer.tracer is not None
         self.wanted = WANTED | TRACE_HEADERS if traced else WANTED
+        self.heads = Heads(self.wanted)
         self._metrics = engine.metrics
         self._done: dict[str, Count] = {}
         self._inferred = self._metrics.responses.child("http", "infer", "200")
