@@ -17,14 +17,20 @@ import numpy as np
 import orjson
 from onnx import TensorProto, helper, numpy_helper, save
 
+WIDTH = 4096
+"""Floats in a row of `wide`: some rows no longer fit through a socket at once."""
 _ROWS = 64
 """Numbers a question reserves, one for each of its rows."""
 _WAIT_S = 60.0
 """After so long without an answer a question counts as lost: twice the time the server gives one by itself."""
 
 
+MIX = ("echo",) * 7 + ("words",)
+"""Models to choose from, at random."""
+
+
 def write_models(folder: Path) -> None:
-    """Write `echo.onnx`, of whole numbers and floats, and `words.onnx`, of whole numbers and texts."""
+    """Write `echo.onnx`, of whole numbers and floats, `words.onnx`, of texts too, and `wide.onnx`, of many floats."""
     folder.mkdir(parents=True, exist_ok=True)
     _write(
         folder / "echo.onnx",
@@ -46,6 +52,13 @@ def write_models(folder: Path) -> None:
         [("code", TensorProto.INT64, 1), ("said", TensorProto.STRING, 1)],
         [helper.make_node("Mul", ["nonce", "five"], ["code"]), helper.make_node("Identity", ["word"], ["said"])],
         {"five": np.array([5])},
+    )
+    _write(
+        folder / "wide.onnx",
+        [("x", TensorProto.FLOAT, WIDTH)],
+        [("y", TensorProto.FLOAT, WIDTH)],
+        [helper.make_node("Add", ["x", "one"], ["y"])],
+        {"one": np.float32([1])},
     )
 
 
@@ -72,6 +85,9 @@ class Question:
             self.inputs = [("nonce", "INT64", nonces), ("x", "FP32", x)]
             codes = nonces * 3 + x.sum(axis=1, dtype=np.float64, keepdims=True).astype(np.int64)
             self.answers = {"code": ("INT64", codes), "y": ("FP32", x * 2 + 1)}
+        elif model == "wide":
+            x = (nonces % 99991 * 8 + np.arange(WIDTH)).astype(np.float32)
+            self.inputs, self.answers = [("x", "FP32", x)], {"y": ("FP32", x + 1)}
         else:
             words = np.array([[f"é{n:x}"] for n in nonces.ravel().tolist()], object)
             self.inputs = [("word", "BYTES", words), ("nonce", "INT64", nonces)]
@@ -94,10 +110,10 @@ def raw(datatype: str, array: np.ndarray) -> bytes:
     return b"".join(struct.pack("<I", len(e := text.encode())) + e for text in array.ravel().tolist())
 
 
-def draw(number: int, dice: random.Random, words: float = 0.125) -> Question:
-    """Return question `number`: 1 to 40 rows, mostly few; a share of them of texts."""
+def draw(number: int, dice: random.Random, models: tuple[str, ...] = MIX) -> Question:
+    """Return question `number`, to one of the models: 1 to 40 rows, mostly few."""
     rows = dice.randint(1, 6) if dice.random() < 0.6 else dice.randint(1, 40)
-    return Question(number, rows, "words" if dice.random() < words else "echo")
+    return Question(number, rows, dice.choice(models))
 
 
 @dataclass
@@ -265,7 +281,7 @@ async def ask_http(
     *,
     window: int = 6,
     leaving: float = 0.04,
-    words: float = 0.125,
+    models: tuple[str, ...] = MIX,
 ) -> None:
     """Ask questions over one connection after another until their numbers are used up.
 
@@ -277,12 +293,12 @@ async def ask_http(
         seed: Of the dice.
         window: Most questions asked before the first answer.
         leaving: Share of the turns at which the client hangs up.
-        words: Share of the questions that go to the other model.
+        models: See `draw`.
     """
     dice, line = random.Random(seed), Line(score, door, port)
     while numbers:
         count = min(dice.randint(1, window), len(numbers))
-        questions = [draw(numbers.popleft(), dice, words) for _ in range(count)]
+        questions = [draw(numbers.popleft(), dice, models) for _ in range(count)]
         if dice.random() < leaving:
             await line.leave(questions, dice.choice((0.0, 0.001, 0.01, 0.05)), dice.choice((1, 1, 1, 0.5, 0.95)))
         else:

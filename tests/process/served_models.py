@@ -1,10 +1,9 @@
 """Models that the workers of `served_process` load: what a row asks for in its first element is what happens."""
 
+import mmap
 import os
 import signal
 import time
-
-import numpy as np
 
 from foretell.model.runtimes.fake import FakeRuntime
 from foretell.model.tasks.tensors import Tensors
@@ -47,7 +46,10 @@ def _do(inputs):
         elif what == HANG:
             time.sleep(600)
         elif what == SHARE:
-            KEPT.append(np.ones(int(much) << 20, np.uint8))
+            KEPT.append(mmap.mmap(-1, int(much) << 20))  # memory that no limit of the kernel counts
+            for _ in range(int(much)):
+                KEPT[-1].write(bytes(1 << 20))
+            time.sleep(60)
         elif what == FAIL:
             raise ValueError("made up: /no/such/file")
     return [x * 2]

@@ -31,7 +31,8 @@ WILD = "/v2/models/wild/infer"
 def models(tmp_path_factory):
     folder = tmp_path_factory.mktemp("workers")
     write_models(folder)
-    (folder / "words.onnx").unlink()
+    for name in ("words", "wide"):
+        (folder / f"{name}.onnx").unlink()
     return folder
 
 
@@ -60,7 +61,7 @@ def under_load(served, disturb, count):
         disturbing = asyncio.ensure_future(asyncio.to_thread(disturb))
         await asyncio.gather(
             *(
-                ask_http(score, ("json", "binary")[seed % 2], served.port, numbers, seed, leaving=0, words=0)
+                ask_http(score, ("json", "binary")[seed % 2], served.port, numbers, seed, leaving=0, models=("echo",))
                 for seed in range(16)
             )
         )
@@ -72,7 +73,9 @@ def under_load(served, disturb, count):
     return score
 
 
-@pytest.mark.parametrize(("number", "why"), [(signal.SIGKILL, "died"), (signal.SIGSTOP, "hung")])
+@pytest.mark.parametrize(
+    ("number", "why"), [pytest.param(signal.SIGKILL, "died", marks=pytest.mark.slow), (signal.SIGSTOP, "hung")]
+)
 def test_the_only_worker_is_struck_and_nobody_notices(models, number, why):
     with serving(models) as served:
         (pid,) = served.workers()
@@ -84,7 +87,7 @@ def test_the_only_worker_is_struck_and_nobody_notices(models, number, why):
             took.append(until(lambda: served.sum_of("foretell_worker_restarts_total", f'"{why}"') == 1))
             took.append(until(lambda: served.sum_of("foretell_instances_ready") == 1))
 
-        score = under_load(served, strike, 1500)
+        score = under_load(served, strike, 800)
         print(f"\n{number.name}: noticed after {took[0]:.2f} s, replaced {took[1]:.2f} s later; {score}")
         until(lambda: not alive(pid))
         assert served.workers() != [pid]
@@ -183,6 +186,32 @@ def test_a_row_that_kills_is_found_and_its_neighbours_are_answered(wild):
         assert served.end() == 0
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("what", "much", "why"), [(sm.HANG, 0, "hung"), (sm.SHARE, 400, "died")])
+def test_a_row_that_hangs_or_outgrows_the_memory_costs_its_neighbours_only_time(wild, what, much, why):
+    with (
+        serving(wild, "--instances", 2, "--worker-memory", 300, made_up="fragile") as served,
+        ThreadPoolExecutor(40) as pool,
+    ):
+        first = pool.submit(served.ask, WILD, body(row(sm.SLEEP, 0.5)))
+        time.sleep(0.1)
+        began = time.monotonic()
+        guilty = pool.submit(served.ask, WILD, body(row(what, much)))
+        neighbours = [pool.submit(served.ask, WILD, body(row(0, n))) for n in range(30)]
+        for n, neighbour in enumerate(neighbours):
+            status, told = neighbour.result()
+            assert (status, told["outputs"][0]["data"]) == (200, [0, 2 * n])
+        waited = time.monotonic() - began
+        status, told = guilty.result()
+        took = time.monotonic() - began
+        ended = served.sum_of("foretell_worker_restarts_total", f'"{why}"')
+        print(f"\nneighbours answered within {waited:.1f} s, {status} {told['code']} after {took:.1f} s, {ended} ended")
+        assert (status, told["code"]) == (500, "worker_crashed")
+        assert first.result()[0] == 200
+        assert served.ask(WILD, body(row(what, much)))[1]["code"] == "quarantined"
+        assert any("hung" in line if why == "hung" else "out of memory" in line for line in served.lines)
+
+
 def test_workers_end_with_a_server_that_is_killed(models):
     with serving(models, "--instances", 2) as served:
         workers = served.workers()
@@ -208,7 +237,7 @@ def test_unloading_gives_everything_back(models):
             assert served.ask("/v2/repository/models/echo/load", {})[0] == 200
             return empty
 
-        first, *others = [cycle() for _ in range(4)]
+        first, *others = [cycle() for _ in range(3)]
         print(f"\nunloaded: descriptors, shared memories, threads, KiB: {first}, then {others}")
         assert first[1] == 0
         for found in others:

@@ -147,6 +147,7 @@ class Connection(asyncio.Protocol):
         self.desk.connections.discard(self)
         for stream in list(self.streams.values()):
             self._close(stream)
+        self.out.let_go()  # it holds this connection: a circle, which nobody may look for for long
 
     def pause_writing(self) -> None:
         """The client does not take its answers: read nothing more from it."""

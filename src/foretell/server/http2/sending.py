@@ -83,6 +83,11 @@ class Sending:
             if not self._transport.is_closing():
                 self._transport.write(parts[0] if len(parts) == 1 else b"".join(parts))
 
+    def let_go(self) -> None:
+        """Let go of everybody: the connection is lost."""
+        self._done = _forgotten
+        self._waiting.clear()
+
     def close(self) -> None:
         """Close the connection, after what was sent."""
         self.flush()
@@ -207,3 +212,7 @@ class Sending:
     def set_frame_bytes(self, size: int) -> None:
         """Enter how large a frame the peer takes."""
         self._frame_bytes = min(size, _MOST_FRAME_BYTES)
+
+
+def _forgotten(_stream: Stream) -> None:
+    """Stand in for whom to tell of a stream that is done."""
