@@ -59,7 +59,11 @@ class Columns:
         Raises:
             InvalidInput: A column is missing, too short, or has a value that the model cannot take.
         """
-        prepared = self._prepare({name: column.reshape(-1) for name, column in found.items()})
+        if all(column.size == 1 for column in found.values()):
+            row = {name: column.item() for name, column in found.items()}
+            prepared = self._prepare([row])  # one row has a short way
+        else:
+            prepared = self._prepare({name: column.reshape(-1) for name, column in found.items()})
         return prepared.inputs, prepared.rows
 
 
