@@ -15,14 +15,10 @@ from foretell.server.http2 import control
 from foretell.server.http2.frames import (
     CONTINUATION,
     DATA,
-    END_HEADERS,
-    END_STREAM,
     HEAD_BYTES,
     HEADERS,
     LEAST_FRAME_BYTES,
-    PADDED,
     PREFACE,
-    PRIORITISED,
     Broken,
     Code,
     Setting,
@@ -32,7 +28,8 @@ from foretell.server.http2.frames import (
     unpack_head,
     window_update,
 )  # fmt: skip
-from foretell.server.http2.heads import Head, Heads
+from foretell.server.http2.heads import Head
+from foretell.server.http2.incoming import MOST_STREAMS, STREAM_WINDOW, WINDOW, Incoming
 from foretell.server.http2.patience import Patience
 from foretell.server.http2.sending import DEFAULT_WINDOW, Sending
 from foretell.server.http2.stream import Stream
@@ -41,12 +38,6 @@ from foretell.server.settings import ServerSettings
 __all__ = ["Connection", "Desk"]
 
 _LOG = logging.getLogger("foretell.server")
-_STREAMS = 256
-_WINDOW = 16 << 20
-"""Bytes of all bodies that a client may send before it is given room again."""
-_STREAM_WINDOW = 1 << 20
-_SMALL_BYTES = 256
-_CONTINUATIONS = 16
 _ENDED_EARLY = 256
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
@@ -98,14 +89,11 @@ class Connection(asyncio.Protocol):
         self.sent_then = 0
         self.pinged = False
         self.chunks = self.chunks_then = 0
-        self.block: bytearray | None = None
-        self._block_stream = self._block_flags = self._block_parts = 0
         self._rest = b""
-        self._taken = 0
         self._discarded = 0
-        self._ended_early: deque[int] = deque(maxlen=_ENDED_EARLY)
-        limits = desk.settings
-        self.heads = Heads(limits.max_header_bytes, limits.max_headers, desk.taker)
+        self.ended_early: deque[int] = deque(maxlen=_ENDED_EARLY)
+        """Streams that were answered, or reset, before the end of their requests: more of those may be on its way."""
+        self.incoming = Incoming(self)
 
     # The transport.
 
@@ -115,11 +103,11 @@ class Connection(asyncio.Protocol):
         self.out = Sending(self.transport, self.done)
         limits = self.desk.settings
         said = {
-            Setting.MAX_CONCURRENT_STREAMS: _STREAMS,
-            Setting.INITIAL_WINDOW_SIZE: _STREAM_WINDOW,
+            Setting.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
+            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
             Setting.MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
         }
-        self.out.write(settings(said) + window_update(0, _WINDOW - DEFAULT_WINDOW))
+        self.out.write(settings(said) + window_update(0, WINDOW - DEFAULT_WINDOW))
         self.desk.connections.add(self)
         if len(self.desk.connections) > limits.max_connections:
             self.end(Code.ENHANCE_YOUR_CALM, "connections: too many; retry later")
@@ -147,7 +135,9 @@ class Connection(asyncio.Protocol):
         self.desk.connections.discard(self)
         for stream in list(self.streams.values()):
             self._close(stream)
-        self.out.let_go()  # it holds this connection: a circle, which nobody may look for for long
+        # Both ways hold this connection: a circle, which nobody may look for for long.
+        del self.incoming
+        self.out.let_go()
 
     def pause_writing(self) -> None:
         """The client does not take its answers: read nothing more from it."""
@@ -165,7 +155,7 @@ class Connection(asyncio.Protocol):
     # Frames.
 
     def _read(self, data: bytes) -> None:
-        at, end = 0, len(data)
+        at, end, incoming = 0, len(data), self.incoming
         if not self.greeted:
             at = self._greet(data)
             if not at:
@@ -181,14 +171,14 @@ class Connection(asyncio.Protocol):
             at = stop
             kind, id = word & 255, id & 0x7FFFFFFF
             try:
-                if self.block is not None and kind != CONTINUATION:
+                if incoming.block is not None and kind != CONTINUATION:
                     raise Broken(Code.PROTOCOL_ERROR, "headers: another frame came before their end")
                 if kind == DATA:
-                    self._data(id, flags, data[start:stop])
+                    incoming.data(id, flags, data[start:stop])
                 elif kind == HEADERS:
-                    self._headers(id, flags, data[start:stop])
+                    incoming.headers(id, flags, data[start:stop])
                 elif kind == CONTINUATION:
-                    self._continue(id, flags, data[start:stop])
+                    incoming.go_on(id, flags, data[start:stop])
                 else:
                     control.receive(self, kind, id, flags, data[start:stop])
             except Broken as broken:
@@ -211,141 +201,6 @@ class Connection(asyncio.Protocol):
         self.greeted = True
         return len(PREFACE)
 
-    def _headers(self, id: int, flags: int, payload: bytes) -> None:
-        if flags & (PADDED | PRIORITISED):
-            payload = _bare(flags, payload)
-        if not id:
-            raise Broken(Code.PROTOCOL_ERROR, "headers: they are of no stream")
-        if flags & END_HEADERS:
-            self._request(id, flags & END_STREAM, payload)
-            return
-        self.block, self._block_stream, self._block_flags, self._block_parts = bytearray(payload), id, flags, 0
-        self.since = self.loop.time()
-
-    def _continue(self, id: int, flags: int, payload: bytes) -> None:
-        block = self.block
-        if block is None or id != self._block_stream:
-            raise Broken(Code.PROTOCOL_ERROR, "continuation: of no headers")
-        self._block_parts += 1
-        block += payload
-        if self._block_parts > _CONTINUATIONS or len(block) > self.desk.settings.max_header_bytes:
-            raise Broken(Code.ENHANCE_YOUR_CALM, "headers: too large")
-        if flags & END_HEADERS:
-            self.block = None
-            self._request(id, self._block_flags & END_STREAM, bytes(block))
-
-    def _request(self, id: int, ended: int, block: bytes) -> None:
-        """Begin a request, or end one with trailers."""
-        if id <= self.last or not id & 1:
-            self._trailers(id, ended, block)
-            return
-        head = self.heads.known.get(block) or self.heads.read(block)
-        if self.going and id > self.limit:
-            return
-        self.last = id
-        if head is None:
-            raise Broken(Code.PROTOCOL_ERROR, "headers: malformed", id)
-        if len(self.streams) >= _STREAMS:
-            raise Broken(Code.REFUSED_STREAM, "streams: too many", id)
-        self.streams[id] = stream = Stream(self, id, head, self.out.initial)
-        taker = head.taker
-        if not taker.whole:
-            taker.begin(stream)
-        if ended:
-            self._end_body(stream, b"")
-
-    def _trailers(self, id: int, ended: int, block: bytes) -> None:
-        stream = self.streams.get(id)
-        if not id & 1:
-            raise Broken(Code.PROTOCOL_ERROR, "headers: clients begin streams of odd numbers")
-        sound = self.heads.read_trailers(block)
-        if stream is None:
-            if id in self._ended_early:
-                return
-            raise Broken(Code.STREAM_CLOSED, "headers: of a stream that is closed")
-        if stream.ended:
-            raise Broken(Code.STREAM_CLOSED, "headers: after the end of the request", id)
-        if not ended or not sound:
-            raise Broken(Code.PROTOCOL_ERROR, "trailers: malformed", id)
-        self._end_body(stream, b"")
-
-    def _data(self, id: int, flags: int, payload: bytes) -> None:
-        size = len(payload)
-        self._taken += size
-        if self._taken > _WINDOW:
-            raise Broken(Code.FLOW_CONTROL_ERROR, "data: more than there is room for")
-        if self._taken >= _WINDOW // 2:
-            self.out.write(window_update(0, self._taken))
-            self._taken = 0
-        stream = self.streams.get(id)
-        if stream is None:
-            self._data_of_none(id, flags)
-            return
-        if stream.ended:
-            raise Broken(Code.STREAM_CLOSED, "data: after the end of the request", id)
-        if flags & PADDED:
-            payload = _bare(flags & PADDED, payload)
-        if flags & END_STREAM:
-            self._end_body(stream, payload)
-            return
-        if len(payload) < _SMALL_BYTES:
-            self.patience.bear()
-        stream.received += len(payload)
-        stream.taken += size
-        if stream.taken > _STREAM_WINDOW:
-            raise Broken(Code.FLOW_CONTROL_ERROR, "data: more than there is room for", id)
-        if not stream.head.taker.whole:
-            stream.head.taker.feed(stream, payload)
-        else:
-            self._collect(stream, payload)
-
-    def _collect(self, stream: Stream, payload: bytes) -> None:
-        """Keep a part of a body."""
-        limits, desk = self.desk.settings, self.desk
-        if stream.body is None:
-            stream.body = bytearray()
-        stream.body += payload
-        self.hold(stream, len(payload))
-        if stream.received > limits.max_body_bytes + 5:
-            desk.too_large(stream, crowded=False)
-        elif desk.body_bytes > limits.max_bodies_bytes:
-            desk.too_large(stream, crowded=True)
-        elif stream.taken >= _STREAM_WINDOW // 2:
-            self.give_room(stream, stream.taken)
-
-    def _end_body(self, stream: Stream, payload: bytes) -> None:
-        stream.ended = True
-        stream.received += len(payload)
-        head = stream.head
-        if head.length is not None and head.length != stream.received:
-            raise Broken(Code.PROTOCOL_ERROR, "content-length: it is not the length of the body", stream.id)
-        taker = head.taker
-        if taker.whole:
-            body = stream.body
-            if body is not None:
-                body += payload
-                payload, stream.body = bytes(body), None
-                self.hold(stream, -stream.held)
-            if len(payload) > self.desk.settings.max_body_bytes + 5:
-                self.desk.too_large(stream, crowded=False)
-                return
-            taker.take(stream, payload)
-            return
-        if payload:
-            taker.feed(stream, payload)
-        if not stream.closed:
-            taker.end(stream)
-
-    def _data_of_none(self, id: int, flags: int) -> None:
-        """Data of a stream that is not open: one that was answered before its end may still send some."""
-        if not id or (id > self.last and not (self.going and id > self.limit)):
-            raise Broken(Code.PROTOCOL_ERROR, "data: of a stream that was not begun")
-        self.patience.bear()
-        if id in self._ended_early:
-            return
-        if not self.going:
-            self.out.write(reset(id, Code.STREAM_CLOSED))
-
     # Streams.
 
     def hold(self, stream: Stream, count: int) -> None:
@@ -365,7 +220,7 @@ class Connection(asyncio.Protocol):
         stream.cancel = None
         if not stream.ended and not self.transport.is_closing():
             # The answer came before the end of the request: the rest of it is not wanted.
-            self._ended_early.append(stream.id)
+            self.ended_early.append(stream.id)
             self.out.write(reset(stream.id, Code.NO_ERROR))
         self._close(stream)
         if self.going and not self.streams:
@@ -375,7 +230,7 @@ class Connection(asyncio.Protocol):
         """End a stream for a fault of the client's."""
         self.patience.bear_reset()
         self.out.write(reset(id, code))
-        self._ended_early.append(id)
+        self.ended_early.append(id)
         stream = self.streams.get(id)
         if stream is not None:
             self._close(stream)
@@ -431,15 +286,3 @@ class Connection(asyncio.Protocol):
         self._discarded += count
         if self._discarded > _LINGER_BYTES:
             self.transport.abort()
-
-
-def _bare(flags: int, payload: bytes) -> bytes:
-    """Return a payload without padding and priority."""
-    start = pad = 0
-    if flags & PADDED:
-        start, pad = 1, payload[0] if payload else 1
-    if flags & PRIORITISED:
-        start += 5
-    if start + pad > len(payload):
-        raise Broken(Code.PROTOCOL_ERROR, "frame: its padding is longer than it is")
-    return payload[start : len(payload) - pad]

@@ -137,7 +137,7 @@ def check(connection: Connection, now: float) -> None:
         not connection.greeted and now - connection.since > limits.headers_s
     ):
         transport.abort()
-    elif connection.block is not None and now - connection.since > limits.headers_s:
+    elif connection.incoming.block is not None and now - connection.since > limits.headers_s:
         connection.end(Code.ENHANCE_YOUR_CALM, "headers: they came too slowly")
     elif silent_s > limits.idle_s:
         _look_for(connection, silent_s - limits.idle_s)
