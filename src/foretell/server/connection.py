@@ -192,6 +192,7 @@ class Connection(asyncio.Protocol):
         self.desk.heads.add(key, Head(call.method, call.target, headers, plain, len(call.body), lane))
 
     def _read(self, data: bytes) -> None:
+        is_head = self._phase != _BODY
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as upgrade:
@@ -205,7 +206,8 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserError as error:
             self._refuse(self._refusal or Refused(f"request: not HTTP: {_cause(error)}", code="bad_http"))
             return
-        if self._phase == _HEAD:
+        # Where a body ended in this chunk, nobody knows how much of it is the head behind it.
+        if self._phase == _HEAD and is_head and not self._taken_count:
             self._head_bytes += len(data)
             if self._head_bytes > self._settings.max_header_bytes + self._settings.max_url_bytes:
                 self._refuse(_headers_too_large())
