@@ -554,8 +554,11 @@ def test_closing_settles_everybody():
     rig.assert_at_rest()
 
 
-def overload(rate, seconds=4.0, jitter=1.0, timeout_s=0.2):
-    """Open loop, Poisson: 1.75 ms a row times up to 1 + jitter. Returns answers in time a second, queue, rows run."""
+def overload(rate, seconds=4.0, jitter=1.0, timeout_s=0.2, is_told=True):
+    """Open loop, Poisson: 1.75 ms a row times up to 1 + jitter. Returns answers in time a second, queue, rows run.
+
+    Without `is_told` the callers bring no deadline, though an answer is of use to them only until then.
+    """
     rig, rng = Rig(paces=((1, 0.00175),), max_batch_size=256), random.Random(rate)
     rig.all[0]._seconds = lambda rows: 0.0001 + 0.00175 * rows * (1 + jitter * rng.random())
     arrivals = itertools.accumulate(rng.expovariate(rate) for _ in range(int(rate * seconds)))
@@ -568,7 +571,7 @@ def overload(rate, seconds=4.0, jitter=1.0, timeout_s=0.2):
             in_time[0] += isinstance(result, InferResponse) and rig.loop.clock.now() <= due
 
         rig.loop.run(began + arrival - rig.loop.clock.now())
-        rig.batcher.infer(InferRequest("m", "", "", x, 1, deadline=due), done)
+        rig.batcher.infer(InferRequest("m", "", "", x, 1, deadline=due if is_told else None), done)
         most_rows = max(most_rows, rig.batcher.queued_rows)
     rig.loop.run()
     rig.assert_at_rest()
@@ -585,6 +588,29 @@ def test_overload_keeps_the_peak():
         assert good >= 0.95 * peak, factor
         assert good >= 0.97 * ran, "hardly anything runs in vain"
         assert most_rows <= 0.2 * capacity * 1.3
+
+
+def test_overload_by_callers_who_bring_no_deadline():
+    capacity = 1 / (0.00175 * 1.5)
+    peak = max(overload(rate)[0] for rate in (300, 360, 400))
+    for factor in (2, 5, 10):
+        good, *_ = overload(int(factor * capacity), is_told=False)
+        assert good >= 0.9 * peak, factor
+
+
+def test_who_brings_no_deadline_waits_for_a_replacement():
+    rig = Rig(row_s=0.001, max_batch_size=8)
+    for i in range(40):
+        rig.ask(i, 1)
+    rig.loop.run(0.005)
+    rig.all[0].die("killed by SIGKILL")
+    for i in range(40, 400):
+        rig.ask(i, 1)
+    rig.loop.run(RESTART_S + 0.001)
+    for i in range(400, 600):
+        rig.ask(i, 1)
+    rig.loop.run()
+    assert rig.results == dict.fromkeys(range(600), "ok")
 
 
 def test_overload_of_two_kinds_of_callers():

@@ -12,6 +12,7 @@ from foretell.engine.scheduling import (
     count_threads,
     hang_after_s,
     next_caution,
+    patience_s,
 )
 from foretell.errors import ConfigError
 
@@ -39,7 +40,7 @@ SLOW = Pace([(1, 1.75e-3), (4, 7e-3)] * 5)
     ],
 )
 def test_admission(rows, nbytes, queued_rows, queued_bytes, wait_s, left_s, idle, expected):
-    assert admit(rows, nbytes, queued_rows, queued_bytes, wait_s, left_s, idle, LIMITS) == expected
+    assert admit(rows, nbytes, queued_rows, queued_bytes, wait_s, left_s, 5.0, idle, LIMITS) == expected
 
 
 @pytest.mark.parametrize(
@@ -70,8 +71,25 @@ def test_a_fixed_cost_that_is_overrated_makes_no_batch_of_half_a_second():
 
 def test_bulk_leaves_room_in_the_queue():
     for is_bulk, expected in ((True, "queue_full"), (False, None)):
-        assert admit(1, 10, 75, 0, 0.0, 1.0, False, LIMITS, is_bulk=is_bulk) == expected
-    assert admit(100, 10, 0, 0, 0.0, 1.0, True, LIMITS, is_bulk=True) is None
+        assert admit(1, 10, 75, 0, 0.0, 1.0, 5.0, False, LIMITS, is_bulk=is_bulk) == expected
+    assert admit(100, 10, 0, 0, 0.0, 1.0, 5.0, True, LIMITS, is_bulk=True) is None
+
+
+@pytest.mark.parametrize(
+    ("own_s", "is_bulk", "is_calm", "limits", "expected"),
+    [
+        (0.00001, False, True, LIMITS, 0.15001),
+        (0.00175, False, True, LIMITS, 0.15175),
+        (0.01, False, True, LIMITS, 0.65),
+        (1.0, False, True, LIMITS, 5.0),
+        (0.01, True, True, LIMITS, 5.0),
+        (0.00001, False, False, LIMITS, 5.0),
+        (0.01, False, True, Limits(patience_s=0.2), 0.2),
+        (0.01, False, True, Limits(patience_s=60.0, max_queue_s=5.0), 5.0),
+    ],
+)
+def test_patience_of_who_brings_no_deadline(own_s, is_bulk, is_calm, limits, expected):
+    assert patience_s(own_s, is_bulk, is_calm, limits) == pytest.approx(expected)
 
 
 def test_caution_rises_quickly_falls_slowly_and_is_bounded():

@@ -118,6 +118,7 @@ def _engine(args: argparse.Namespace) -> Engine:
         "max_batch_size": args.max_batch_size,
         "max_queue_rows": args.max_queue_rows,
         "default_timeout_s": args.default_timeout,
+        "patience_s": args.default_timeout,
         "worker_memory_bytes": None if args.worker_memory is None else args.worker_memory << 20,
     }
     limits = Limits(**{name: value for name, value in given.items() if value is not None})

@@ -22,6 +22,8 @@ from foretell.errors import (
 
 __all__ = ["Admission"]
 
+_CALM_AFTER_S = 5.0
+
 
 class Admission:
     """The gate of one version.
@@ -34,8 +36,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_caution", "_limits", "_name", "_queue", "_rate_s", "_seats", "_was_late", "is_pressed", "outage",
-        "outage_until", "pace", "quarantine",
+        "_calm_from", "_caution", "_limits", "_name", "_queue", "_rate_s", "_seats", "_was_late", "is_pressed",
+        "outage", "outage_until", "pace", "quarantine",
     )  # fmt: skip
 
     def __init__(self, name: str, pace: Pace, limits: Limits, queue: Queue, seats: Seats) -> None:
@@ -44,6 +46,7 @@ class Admission:
         self._queue = queue
         self._seats = seats
         self._caution = 1.0
+        self._calm_from = 0.0
         self._was_late = False
         self._rate_s = 0.0
         self.pace = pace
@@ -65,46 +68,58 @@ class Admission:
         """Learn that a request was admitted and not answered in time."""
         self._was_late = True
 
-    def fits(self, rows: int, nbytes: int, left_s: float) -> bool:
+    def disturb(self, now: float) -> None:
+        """Take note that an instance was lost or is silent."""
+        self._calm_from = now + _CALM_AFTER_S
+
+    def patience_s(self, rows: int, priority: int, now: float) -> float:
+        """Return the longest wait of a request that brings no deadline."""
+        return scheduling.patience_s(rows * self._rate_s, priority > 0, now >= self._calm_from, self._limits)
+
+    def fits(self, rows: int, nbytes: int, left_s: float, patience_s: float) -> bool:
         """Whether so many rows would be in time behind everybody, with a place to spare: no closer look is needed."""
         queue, limits = self._queue, self._limits
         rows += queue.rows
         return (
             len(self._seats.all) > 0
-            and (self._seats.flying_s + rows * self._rate_s) * self._caution < min(0.5 * left_s, limits.max_queue_s)
+            and (self._seats.flying_s + rows * self._rate_s) * self._caution < 0.5 * min(left_s, patience_s)
             and 2 * rows <= limits.max_queue_rows
             and 2 * (queue.nbytes + nbytes) <= limits.max_queue_bytes
         )
 
-    def refuse_late(self, rows: int, nbytes: int, priority: int, left_s: float, now: float) -> None:
+    def refuse_late(self, rows: int, nbytes: int, priority: int, left_s: float, patience_s: float, now: float) -> None:
         """Refuse what has no place or would not be answered in time.
 
         Raises:
             RequestTooLarge, QueueFull, Overloaded, DeadlineExceeded, ModelNotReady: Why not.
         """
-        if self.fits(rows, nbytes, left_s):
+        if self.fits(rows, nbytes, left_s, patience_s):
             return
-        error = self._why_not(rows, nbytes, priority, left_s, now)
+        error = self._why_not(rows, nbytes, priority, left_s, patience_s, now)
         if error is not None:
             self.is_pressed = True
             raise error
 
-    def room(self, rows: int, priority: int, left_s: float, now: float) -> tuple[int, ForetellError | None]:
+    def room(
+        self, rows: int, priority: int, left_s: float, patience_s: float, now: float
+    ) -> tuple[int, ForetellError | None]:
         """Return how many of so many rows would be let in, and why the others would not."""
-        if self.fits(rows, 0, left_s):
+        if self.fits(rows, 0, left_s, patience_s):
             self.is_pressed = False
             return rows, None
         most, least_too_many, error = 0, rows + 1, None
         while least_too_many - most > 1:
             middle = (most + least_too_many) // 2
-            why = self._why_not(middle, 0, priority, left_s, now)
+            why = self._why_not(middle, 0, priority, left_s, patience_s, now)
             if why is None:
                 most = middle
             else:
                 least_too_many, error = middle, why
         return most, error
 
-    def _why_not(self, rows: int, nbytes: int, priority: int, left_s: float, now: float) -> ForetellError | None:
+    def _why_not(
+        self, rows: int, nbytes: int, priority: int, left_s: float, patience_s: float, now: float
+    ) -> ForetellError | None:
         queue, seats, limits = self._queue, self._seats, self._limits
         count = len(seats.all)
         queued_rows = queue.rows
@@ -115,19 +130,22 @@ class Admission:
         elif not count:
             if self.outage:
                 return self.not_ready(now)
-            wait_s += max(0.0, self.outage_until - now)
+            # Whoever names no deadline waits for a worker that is being replaced.
+            wait_s, patience_s = wait_s + max(0.0, self.outage_until - now), limits.max_queue_s
         is_idle = count > 0 and not queued_rows and not seats.in_flight
         is_bulk = priority > 0
         why = scheduling.admit(
-            rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, is_idle, limits, is_bulk=is_bulk
+            rows, nbytes, queued_rows, queue.nbytes, wait_s, left_s, patience_s, is_idle, limits, is_bulk=is_bulk
         )
-        return None if why is None else self._refusal(why, rows, nbytes, wait_s, left_s)
+        return None if why is None else self._refusal(why, rows, nbytes, wait_s, min(left_s, patience_s))
 
     def not_ready(self, now: float) -> ModelNotReady:
         """Return the refusal during an outage."""
         return ModelNotReady(f'model "{self._name}": {self.outage}', retry_after_s=max(1.0, self.outage_until - now))
 
-    def _refusal(self, why: scheduling.Refusal, rows: int, nbytes: int, wait_s: float, left_s: float) -> ForetellError:
+    def _refusal(
+        self, why: scheduling.Refusal, rows: int, nbytes: int, wait_s: float, within_s: float
+    ) -> ForetellError:
         limits, queue = self._limits, self._queue
         if why == "too_large":
             return RequestTooLarge(
@@ -142,7 +160,6 @@ class Admission:
                 f"{rows} rows of {nbytes} bytes; retry later",
                 retry_after_s=max(0.1, wait_s / 2),
             )
-        within_s = min(left_s, limits.max_queue_s)
         return Overloaded(
             f'model "{self._name}": an answer would take about {wait_s * 1e3:.0f} ms, expected within '
             f"{within_s * 1e3:.0f} ms; retry later",

@@ -82,6 +82,7 @@ class Batcher:
         self._seats = seats = Seats(limits.batches_in_flight)
         self.admission = Admission(name, pace, limits, queue, seats)
         self._quarantine = self.admission.quarantine
+        self._patience_s = self.admission.patience_s
         self.settling = Settling(name, version, ledger, loop)
         self._recovery = Recovery(name, self._quarantine, self.settling, ledger)
         self._watch = Watch(
@@ -133,7 +134,8 @@ class Batcher:
             key = self._layout.check(inputs, rows)
             priority = 1 if request.priority else 0
             ticket = Ticket(request.id, inputs, rows, nbytes, key, priority, now, deadline, done, self._gone)
-            self._let_in(ticket)
+            has_none = request.deadline is None
+            self._let_in(ticket, self._patience_s(rows, priority, now) if has_none else limits.max_queue_s)
         except ForetellError as error:
             self._ledger.refused(error, done)
             return None
@@ -156,8 +158,8 @@ class Batcher:
         """
         if not self.admission.is_pressed:
             return requests, None
-        left_s = self._limits.default_timeout_s if timeout_s is None else timeout_s
-        return self.admission.room(requests, priority, left_s, self._now())
+        now = self._now()
+        return self.admission.room(requests, priority, *self._time_of(timeout_s, 1, priority, now), now)
 
     def count_refused(self, error: ForetellError, requests: int) -> None:
         """Count requests that were refused because there was no `room`."""
@@ -185,10 +187,10 @@ class Batcher:
             For each its ticket; that of one that was refused is settled.
         """
         now = self._now()
-        left_s = self._limits.default_timeout_s if timeout_s is None else timeout_s
+        left_s, patience_s = self._time_of(timeout_s, asked[0][1], priority, now)
         deadline = now + left_s
         rows, nbytes = sum([each[1] for each in asked]), sum([each[2] for each in asked])
-        fit = not self._quarantine.until and self.admission.fits(rows, nbytes, left_s)
+        fit = not self._quarantine.until and self.admission.fits(rows, nbytes, left_s, patience_s)
         key: tuple[Any, ...] = self._layout.check(asked[0][0], asked[0][1])
         tickets: list[Ticket] = []
         gone = self._gone
@@ -201,17 +203,24 @@ class Batcher:
             self._ledger.pending += len(tickets)
             self._queue.push_all(tickets, rows, nbytes)
         else:
-            self._push_fitting(tickets)
+            self._push_fitting(tickets, timeout_s)
         if deadline < self._watch.wake_at and self._queue.rows:
             self._watch.wake_by(deadline, now)
         self._dispatch.flush()
         return tickets
 
-    def _push_fitting(self, tickets: list[Ticket]) -> None:
+    def _time_of(self, timeout_s: float | None, rows: int, priority: int, now: float) -> tuple[float, float]:
+        """Return the time until the deadline of a request, and its longest wait."""
+        if timeout_s is None:
+            return self._limits.default_timeout_s, self._patience_s(rows, priority, now)
+        return timeout_s, self._limits.max_queue_s
+
+    def _push_fitting(self, tickets: list[Ticket], timeout_s: float | None) -> None:
         """Let in one after another, with a close look at each."""
         for ticket in tickets:
             try:
-                self._let_in(ticket)
+                _, patience_s = self._time_of(timeout_s, ticket.rows, ticket.priority, ticket.admitted)
+                self._let_in(ticket, patience_s)
             except ForetellError as error:
                 fail, ticket.done = ticket.done, None
                 if fail is not None:
@@ -220,12 +229,13 @@ class Batcher:
                 self._ledger.pending += 1
                 self._queue.push(ticket)
 
-    def _let_in(self, ticket: Ticket) -> None:
+    def _let_in(self, ticket: Ticket, patience_s: float) -> None:
         """Raise why a ticket is not let in, if it is not."""
         now = ticket.admitted
         if self._quarantine.until:
             self._quarantine.check(ticket.inputs, ticket.rows, now)
-        self.admission.refuse_late(ticket.rows, ticket.nbytes, ticket.priority, ticket.deadline - now, now)
+        left_s = ticket.deadline - now
+        self.admission.refuse_late(ticket.rows, ticket.nbytes, ticket.priority, left_s, patience_s, now)
 
     def _push(self, ticket: Ticket) -> None:
         self._ledger.pending += 1
@@ -346,6 +356,7 @@ class Batcher:
         if seat is None:
             return
         self._ledger.restarted(why)
+        self.admission.disturb(self._now())
         _LOG.warning('model "%s" version %s: worker %d %s: %s', self._name, self._version, instance.pid, why, reason)
         self.on_loss(instance, reason)
         self._recovery.died(seat, deaths_needed(why, reason), self._now())

@@ -15,6 +15,9 @@ class Limits:
 
     default_timeout_s: float = 30.0
     """Time of a request that brings no deadline, end to end."""
+    patience_s: float | None = None
+    """Longest predicted wait at which a request that brings no deadline is still taken. None: 0.15 s, or what 64
+    requests like it take where that is longer; `max_queue_s` where it is bulk."""
     max_batch_size: int = 256
     """Most rows of one batch. A larger request is split and joined. 1: no batching."""
     max_batch_bytes: int = 16 << 20

@@ -20,6 +20,7 @@ __all__ = [
     "count_threads",
     "hang_after_s",
     "next_caution",
+    "patience_s",
 ]
 
 Refusal = Literal["too_large", "queue_full", "overloaded", "expired"]
@@ -29,6 +30,8 @@ _BRIEF_S = 0.003
 _BURST_S = (0.002, 0.010)
 _FRONT_ROW_S = 0.000_05
 _CAUTION = (1.0, 3.0)
+_PATIENCE_S = 0.15
+_CALLERS = 64
 _BULK_SHARE = 0.75
 
 
@@ -39,6 +42,7 @@ def admit(
     queued_bytes: int,
     wait_s: float,
     left_s: float,
+    patience_s: float,
     idle: bool,
     limits: Limits,
     *,
@@ -53,6 +57,7 @@ def admit(
         queued_bytes: Bytes of their tensors.
         wait_s: Predicted seconds until its answer.
         left_s: Seconds until its deadline.
+        patience_s: Longest wait, whatever the deadline.
         idle: Nothing waits and an instance is free. Then a prediction refuses nothing: a wrong one would never be
             put right if nothing ran.
         limits: The bounds.
@@ -70,9 +75,27 @@ def admit(
         return "queue_full"
     # The last quarter of the time, at most 50 ms, is for the ways in and out, and for what nobody could predict.
     by_s = left_s * 0.75 if left_s < 0.2 else left_s - 0.05
-    if not idle and (wait_s > by_s or wait_s > limits.max_queue_s):
+    if not idle and wait_s > min(by_s, patience_s):
         return "overloaded"
     return None
+
+
+def patience_s(own_s: float, is_bulk: bool, is_calm: bool, limits: Limits) -> float:
+    """Return the longest predicted wait at which a request that brings no deadline is still taken.
+
+    Nobody knows how long its caller waits. A queue longer than most would wait makes everybody late, so it ends
+    early; but not so early that a slow model refuses as many callers at once as a busy service has.
+
+    Args:
+        own_s: Seconds it takes by itself.
+        is_bulk: Nobody sits and waits for it.
+        is_calm: No instance was lost or silent lately. What waits for a replacement is no overload.
+        limits: The bounds.
+    """
+    if is_bulk or not is_calm:
+        return limits.max_queue_s
+    longest_s = own_s + max(_PATIENCE_S, _CALLERS * own_s) if limits.patience_s is None else limits.patience_s
+    return min(longest_s, limits.max_queue_s)
 
 
 def batch_rows(pace: Pace, slack_s: float, most_rows: int, *, is_brief: bool = False) -> int:

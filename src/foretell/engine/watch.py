@@ -105,6 +105,7 @@ class Watch:
         if seat.overdue != job.id:
             # If this process itself was stopped, the answer may be there and just not read yet: look again.
             seat.overdue = job.id
+            self._admission.disturb(now)
             return
         self._on_hang(seat, f"no answer for {ran_s:.1f} s, expected within {after_s:.1f} s")
 
