@@ -4,7 +4,6 @@ Knows the Open Inference Protocol's messages as Foretell has them. Knows no serv
 """
 
 import struct
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -14,12 +13,13 @@ from rivals.rival import Place, Server
 
 from foretell.protocol import open_inference_pb2 as pb
 from serving.load import Load, LoadError, h2load
-from serving.turns import CONNECTIONS, Loads, Questions, timed
+from serving.processes import Running
+from serving.turns import CONNECTIONS, Loads, Questions, quietest
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 
 
-def over_grpc(server: Server, place: Place, questions: Questions, seconds: float, cpu_s: Callable[[], float]) -> Loads:
+def over_grpc(server: Server, place: Place, questions: Questions, seconds: float, running: Running) -> Loads:
     """Load the door at the place's other port; every answer must be as long as the right one.
 
     Raises:
@@ -35,7 +35,8 @@ def over_grpc(server: Server, place: Place, questions: Questions, seconds: float
     _load(place, body, 16, 1, length, 2)  # warms it up
     connections = {**{str(c): (c, 1) for c in CONNECTIONS}, "1x64": (1, 64)}
     return {
-        name: timed(partial(_load, place, body, *many, length, seconds), cpu_s) for name, many in connections.items()
+        name: quietest(partial(_load, place, body, *many, length, seconds), running)
+        for name, many in connections.items()
     }
 
 

@@ -34,6 +34,8 @@ class Load:
     """Right ones, in all."""
     cpu_us: float = math.nan
     """Processor time of the server's processes, in microseconds an answer; other work hardly moves it."""
+    others_share: float = math.nan
+    """Of the machine's processor time, what neither the server nor the generator used: 0 is quiet."""
 
 
 def wrk(url: str, bodies: Path, content_type: str, connections: int, seconds: float) -> Load:

@@ -36,12 +36,10 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
         if has_rivals and ours is not None:
             cells.extend("" if one.is_ours else f"{ratio(ours, one, c):.1f}" for c in at)
         lines.append(_line(cells))
-    shares = [share for one in measured for share in one.others_share]
+    shares = [load.others_share for one in measured for loads in one.loads.values() for load in loads]
     if shares:
-        lines += [
-            "",
-            f"Other work took {median(shares):.0%} of the processors' time (median), {max(shares):.0%} at most.",
-        ]
+        said = f"{median(shares):.0%} of the processors (median of the loads), {max(shares):.0%} at most"
+        lines += ["", f"Other work took {said}."]
     return "\n".join([*lines, "", *(f"* {one.name}: {one.settings}." for one in measured)])
 
 
