@@ -98,18 +98,12 @@ class Connection(asyncio.Protocol):
     # The transport.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Greet, or refuse where there are too many."""
+        """Wait for the client to greet, or refuse it where there are too many."""
         self.transport = cast("asyncio.Transport", transport)
         self.out = Sending(self.transport, self.done)
-        limits = self.desk.settings
-        said = {
-            Setting.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
-            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            Setting.MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
-        }
-        self.out.write(settings(said) + window_update(0, WINDOW - DEFAULT_WINDOW))
         self.desk.connections.add(self)
-        if len(self.desk.connections) > limits.max_connections:
+        if len(self.desk.connections) > self.desk.settings.max_connections:
+            self._say_settings()
             self.end(Code.ENHANCE_YOUR_CALM, "connections: too many; retry later")
 
     def data_received(self, data: bytes) -> None:
@@ -192,14 +186,23 @@ class Connection(asyncio.Protocol):
 
     def _greet(self, data: bytes) -> int:
         if not PREFACE.startswith(data[: len(PREFACE)]):
-            if data[:1].isalpha():
-                self.out.write(_OLD)
+            # Whoever speaks HTTP/1 is told in HTTP/1.
+            self.out.write(_OLD) if data[:1].isalpha() else self._say_settings()
             raise Broken(Code.PROTOCOL_ERROR, "preface: this is not HTTP/2")
         if len(data) < len(PREFACE):
             self._rest = data
             return 0
         self.greeted = True
+        self._say_settings()
         return len(PREFACE)
+
+    def _say_settings(self) -> None:
+        said = {
+            Setting.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
+            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+            Setting.MAX_HEADER_LIST_SIZE: self.desk.settings.max_header_bytes,
+        }
+        self.out.write(settings(said) + window_update(0, WINDOW - DEFAULT_WINDOW))
 
     # Streams.
 
