@@ -613,6 +613,22 @@ def test_who_brings_no_deadline_waits_for_a_replacement():
     assert rig.results == dict.fromkeys(range(600), "ok")
 
 
+def test_who_brings_no_deadline_waits_for_one_that_stood_still():
+    rig = Rig(row_s=0.001, max_batch_size=8)
+    for i in range(100):
+        rig.ask(i, 1)
+        rig.loop.run(0.002)
+    rig.row_s = 0.4 / 8  # stopped for a while
+    for i in range(100, 180):
+        rig.ask(i, 1)
+    rig.loop.run(0.2)
+    for i in range(180, 500):
+        rig.ask(i, 1)
+    rig.row_s = 0.001
+    rig.loop.run()
+    assert rig.results == dict.fromkeys(range(500), "ok")
+
+
 def test_overload_of_two_kinds_of_callers():
     """Patient callers do not make the engine refuse urgent ones, nor the other way round for ever."""
     rig = Rig(paces=((1, 0.002),), row_s=0.002, max_queue_s=3.0)

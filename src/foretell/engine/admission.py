@@ -69,8 +69,14 @@ class Admission:
         self._was_late = True
 
     def disturb(self, now: float) -> None:
-        """Take note that an instance was lost or is silent."""
+        """Take note that an instance was lost, or was silent."""
         self._calm_from = now + _CALM_AFTER_S
+
+    def _look(self, now: float) -> None:
+        """Notice an instance that is silent now."""
+        for seat in self._seats.all:
+            if seat.jobs and scheduling.is_silence(seat.jobs[0].expected_s, now - seat.began()):
+                self.disturb(now)
 
     def patience_s(self, rows: int, priority: int, now: float) -> float:
         """Return the longest wait of a request that brings no deadline."""
@@ -132,6 +138,10 @@ class Admission:
                 return self.not_ready(now)
             # Whoever names no deadline waits for a worker that is being replaced.
             wait_s, patience_s = wait_s + max(0.0, self.outage_until - now), limits.max_queue_s
+        if patience_s < limits.max_queue_s:
+            self._look(now)
+            if now < self._calm_from:
+                patience_s = limits.max_queue_s
         is_idle = count > 0 and not queued_rows and not seats.in_flight
         is_bulk = priority > 0
         why = scheduling.admit(

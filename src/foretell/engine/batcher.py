@@ -16,6 +16,7 @@ from typing import Any, Protocol, cast
 from numpy.typing import NDArray
 
 from foretell.clock import Clock
+from foretell.engine import scheduling
 from foretell.engine.admission import Admission
 from foretell.engine.batch import Layout, Tensors, count_bytes
 from foretell.engine.dispatch import Dispatch
@@ -301,6 +302,8 @@ class Batcher:
         job, seconds = reported
         self._report(job, outputs, run_ns, now)
         self.admission.observe(job.rows, seconds)
+        if scheduling.is_silence(job.expected_s, seconds):
+            self.admission.disturb(now)
         self.on_work()
 
     def _report(self, job: Job, outputs: list[NDArray[Any]], run_ns: int, now: float) -> None:

@@ -19,6 +19,7 @@ __all__ = [
     "count_instances",
     "count_threads",
     "hang_after_s",
+    "is_silence",
     "next_caution",
     "patience_s",
 ]
@@ -32,6 +33,7 @@ _FRONT_ROW_S = 0.000_05
 _CAUTION = (1.0, 3.0)
 _PATIENCE_S = 0.15
 _CALLERS = 64
+_SILENCE_S = 0.05
 _BULK_SHARE = 0.75
 
 
@@ -78,6 +80,11 @@ def admit(
     if not idle and wait_s > min(by_s, patience_s):
         return "overloaded"
     return None
+
+
+def is_silence(expected_s: float, ran_s: float) -> bool:
+    """Whether a batch takes so much longer than it should that its instance, or the machine, must have stood still."""
+    return ran_s > max(_SILENCE_S, 10.0 * expected_s)
 
 
 def patience_s(own_s: float, is_bulk: bool, is_calm: bool, limits: Limits) -> float:
