@@ -146,5 +146,5 @@ def test_large_tensors_come_back(models):
         assert struck["SIGKILL"] >= 3
         assert holds[0] <= held[0] + 4
         assert holds[1] == held[1]
-        assert holds[3] <= held[3] + 128 * 1024
+        assert holds[3] <= held[3] + 192 * 1024
         assert served.end() == 0
