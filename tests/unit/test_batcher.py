@@ -621,7 +621,7 @@ def test_who_brings_no_deadline_waits_for_one_that_stood_still():
     rig.row_s = 0.4 / 8  # stopped for a while
     for i in range(100, 180):
         rig.ask(i, 1)
-    rig.loop.run(0.2)
+    rig.loop.run(0.3)
     for i in range(180, 500):
         rig.ask(i, 1)
     rig.row_s = 0.001

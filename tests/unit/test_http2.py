@@ -30,6 +30,7 @@ from foretell.server.http2.frames import (
 )  # fmt: skip
 from foretell.server.http2.heads import Heads, literal
 from foretell.server.http2.patience import Patience
+from foretell.server.http2.sending import Writing
 from foretell.server.settings import ServerSettings
 
 
@@ -98,10 +99,9 @@ class Desk:
     def __init__(self):
         self.settings = ServerSettings(max_body_bytes=100_000, max_bodies_bytes=200_000)
         self.connections, self.draining, self.body_bytes, self.open = set(), False, 0, set()
-        self.takers = 0
+        self.writing = Writing()
 
     def taker(self, head):
-        self.takers += 1
         return Echo(self, head.path != b"/stream")
 
     def too_large(self, stream, *, crowded):

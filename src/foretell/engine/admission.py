@@ -20,9 +20,10 @@ from foretell.errors import (
     RequestTooLarge,
 )
 
-__all__ = ["Admission"]
+__all__ = ["LOSS_S", "SILENCE_S", "Admission"]
 
-_CALM_AFTER_S = 5.0
+LOSS_S, SILENCE_S = 5.0, 1.0
+"""How long after the loss of an instance, and after one stood still, those who bring no deadline wait longer."""
 
 
 class Admission:
@@ -68,15 +69,15 @@ class Admission:
         """Learn that a request was admitted and not answered in time."""
         self._was_late = True
 
-    def disturb(self, now: float) -> None:
-        """Take note that an instance was lost, or was silent."""
-        self._calm_from = now + _CALM_AFTER_S
+    def disturb(self, until: float) -> None:
+        """Take note that an instance was lost or stood still: what waits until then is no overload."""
+        self._calm_from = max(self._calm_from, until)
 
     def _look(self, now: float) -> None:
         """Notice an instance that is silent now."""
         for seat in self._seats.all:
             if seat.jobs and scheduling.is_silence(seat.jobs[0].expected_s, now - seat.began()):
-                self.disturb(now)
+                self.disturb(now + SILENCE_S)
 
     def patience_s(self, rows: int, priority: int, now: float) -> float:
         """Return the longest wait of a request that brings no deadline."""

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from foretell.clock import Clock
 from foretell.engine import scheduling
-from foretell.engine.admission import Admission
+from foretell.engine.admission import LOSS_S, SILENCE_S, Admission
 from foretell.engine.batch import Layout, Tensors, count_bytes
 from foretell.engine.dispatch import Dispatch
 from foretell.engine.instance import Instance
@@ -303,7 +303,7 @@ class Batcher:
         self._report(job, outputs, run_ns, now)
         self.admission.observe(job.rows, seconds)
         if scheduling.is_silence(job.expected_s, seconds):
-            self.admission.disturb(now)
+            self.admission.disturb(now + SILENCE_S)
         self.on_work()
 
     def _report(self, job: Job, outputs: list[NDArray[Any]], run_ns: int, now: float) -> None:
@@ -359,7 +359,7 @@ class Batcher:
         if seat is None:
             return
         self._ledger.restarted(why)
-        self.admission.disturb(self._now())
+        self.admission.disturb(self._now() + LOSS_S)
         _LOG.warning('model "%s" version %s: worker %d %s: %s', self._name, self._version, instance.pid, why, reason)
         self.on_loss(instance, reason)
         self._recovery.died(seat, deaths_needed(why, reason), self._now())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from foretell.clock import Clock
 from foretell.engine import scheduling
-from foretell.engine.admission import Admission
+from foretell.engine.admission import SILENCE_S, Admission
 from foretell.engine.limits import Limits
 from foretell.engine.loop import Loop, Timer
 from foretell.engine.queue import Queue
@@ -105,7 +105,7 @@ class Watch:
         if seat.overdue != job.id:
             # If this process itself was stopped, the answer may be there and just not read yet: look again.
             seat.overdue = job.id
-            self._admission.disturb(now)
+            self._admission.disturb(now + SILENCE_S)
             return
         self._on_hang(seat, f"no answer for {ran_s:.1f} s, expected within {after_s:.1f} s")
 
