@@ -3,6 +3,8 @@
 import asyncio
 import logging
 import struct
+import subprocess
+import sys
 
 import hpack
 import pytest
@@ -306,3 +308,8 @@ def test_a_confirmed_setting_is_answered_by_nothing():
         talk.connection.connection_lost(None)
 
     asyncio.run(run())
+
+
+def test_the_door_needs_no_grpc_library():
+    code = "import foretell.server.grpc.door, sys; sys.exit('grpc' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

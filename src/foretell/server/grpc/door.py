@@ -20,6 +20,7 @@ from foretell.server.grpc.streaming import StreamInfer
 from foretell.server.grpc.wire import Caller, caller_of, framed, http_refusal, trailers, trailers_only
 from foretell.server.http2.connection import Connection
 from foretell.server.http2.heads import Head
+from foretell.server.http2.sending import Writing
 from foretell.server.http2.stream import Stream
 from foretell.server.observer import Observer
 from foretell.server.settings import ServerSettings
@@ -35,6 +36,7 @@ class OwnDoor:
         connections: That are open.
         draining: No more calls are taken.
         body_bytes: Of all bodies being received.
+        writing: Writes for all connections.
     """
 
     def __init__(
@@ -46,7 +48,8 @@ class OwnDoor:
         self.body_bytes = 0
         self._service = service = Service(engine, settings, doors, observer)
         self._watchers: Watchers = {}
-        lane = Lane(service)
+        self.writing = Writing()
+        lane = Lane(service, self.writing)
         prefix = f"/{pb.SERVICE}/"
         self._calls: dict[bytes, Any] = {
             (prefix + "ModelInfer").encode(): partial(Infer, service, "ModelInfer", lane=lane),

@@ -2,7 +2,7 @@
 
 The short way is that of messages whose frames are known: those of one iteration of the event loop are admitted
 together, and the answers of a batch are cut from bytes that are written once. Whatever is not known is read by the
-protobuf library with all checks, and goes by itself. Knows no HTTP/2.
+protobuf library with all checks, and goes by itself.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from foretell.protocol.plain_proto import Address, Frame, address_of
 from foretell.request import Batch, InferResponse
 from foretell.server.doors import Door
 from foretell.server.grpc.service import Service, proto_of
+from foretell.server.http2.sending import Writing
 
 __all__ = ["Asker", "Lane"]
 
@@ -82,8 +83,9 @@ class _Plain:
 class Lane:
     """The messages of one server."""
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, writing: Writing) -> None:
         self._service = service
+        self._writing = writing
         self._is_observed = service.observer is not None
         self._now = service.engine.clock.now
         self._limits = service.engine.limits
@@ -146,6 +148,15 @@ class Lane:
 
     def answer(self, batch: Batch, tickets: list[Ticket]) -> None:
         """Answer the askers of these tickets of a batch."""
+        writing = self._writing
+        writing.held = True
+        try:
+            self._answer(batch, tickets)
+        finally:
+            writing.held = False
+            writing.flush()
+
+    def _answer(self, batch: Batch, tickets: list[Ticket]) -> None:
         began = perf_counter()
         cuts = tickets[0].caller.proto.plain.cuts(batch.outputs)
         for ticket in tickets:

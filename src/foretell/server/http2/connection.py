@@ -31,7 +31,7 @@ from foretell.server.http2.frames import (
 from foretell.server.http2.heads import Head
 from foretell.server.http2.incoming import MOST_STREAMS, STREAM_WINDOW, WINDOW, Incoming
 from foretell.server.http2.patience import Patience
-from foretell.server.http2.sending import DEFAULT_WINDOW, Sending
+from foretell.server.http2.sending import DEFAULT_WINDOW, Sending, Writing
 from foretell.server.http2.stream import Stream
 from foretell.server.settings import ServerSettings
 
@@ -52,6 +52,7 @@ class Desk(Protocol):
     draining: bool
     body_bytes: int
     """Of all bodies being received."""
+    writing: Writing
 
     def taker(self, head: Head) -> Any:
         """Return what takes the requests of a head. Raises nothing."""
@@ -100,7 +101,7 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Wait for the client to greet, or refuse it where there are too many."""
         self.transport = cast("asyncio.Transport", transport)
-        self.out = Sending(self.transport, self.done)
+        self.out = Sending(self.transport, self.done, self.desk.writing)
         self.desk.connections.add(self)
         if len(self.desk.connections) > self.desk.settings.max_connections:
             self._say_settings()

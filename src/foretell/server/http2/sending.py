@@ -24,7 +24,7 @@ from foretell.server.http2.frames import (
 )  # fmt: skip
 from foretell.server.http2.stream import Stream
 
-__all__ = ["DEFAULT_WINDOW", "Sending"]
+__all__ = ["DEFAULT_WINDOW", "Sending", "Writing"]
 
 DEFAULT_WINDOW = 65535
 _WHOLE = END_HEADERS | END_STREAM
@@ -32,6 +32,38 @@ _WRITTEN_BYTES = 1 << 16
 """With so many bytes collected they are written at once."""
 _MOST_FRAME_BYTES = 1 << 16
 """The largest frame that is sent: turns between streams stay short."""
+
+
+class Writing:
+    """Writes what the connections of a server have to send, in one go for each iteration of the event loop.
+
+    Attributes:
+        held: Whoever set it will call `flush`.
+    """
+
+    __slots__ = ("_call_soon", "_is_due", "_outs", "held")
+
+    def __init__(self) -> None:
+        self._call_soon = asyncio.get_running_loop().call_soon
+        self._outs: list[Sending] = []
+        self._is_due = self.held = False
+
+    def add(self, out: Sending) -> None:
+        """Write what a connection collects."""
+        self._outs.append(out)
+        if not self._is_due and not self.held:
+            self._is_due = True
+            self._call_soon(self._flush_due)
+
+    def flush(self) -> None:
+        """Write what was collected."""
+        outs, self._outs = self._outs, []
+        for out in outs:
+            out.flush()
+
+    def _flush_due(self) -> None:
+        self._is_due = False
+        self.flush()
 
 
 class Sending:
@@ -45,13 +77,22 @@ class Sending:
     """
 
     __slots__ = (
-        "_call_soon", "_collected", "_done", "_frame_bytes", "_parts", "_transport", "_waiting", "initial", "paused",
-        "sent", "window",
+        "_collected",
+        "_done",
+        "_frame_bytes",
+        "_parts",
+        "_transport",
+        "_waiting",
+        "_writing",
+        "initial",
+        "paused",
+        "sent",
+        "window",
     )  # fmt: skip
 
-    def __init__(self, transport: asyncio.Transport, done: Callable[[Stream], None]) -> None:
+    def __init__(self, transport: asyncio.Transport, done: Callable[[Stream], None], writing: Writing) -> None:
         self._transport = transport
-        self._call_soon = asyncio.get_running_loop().call_soon
+        self._writing = writing
         self._parts: list[bytes] = []
         self._collected = 0
         self._done = done
@@ -69,7 +110,7 @@ class Sending:
     def write(self, data: bytes) -> None:
         """Send frames, with all others of this iteration of the loop."""
         if not self._parts:
-            self._call_soon(self.flush)
+            self._writing.add(self)
         self._parts.append(data)
         self._collected += len(data)
         if self._collected >= _WRITTEN_BYTES:
