@@ -1,7 +1,8 @@
 """What a model takes and gives.
 
-A model is described twice. To people it takes *fields*: named columns with a kind. To its runtime it
-takes *tensors*. `Signature.columns` says how the second is made of the first; `model/data` does it.
+A model is described twice. To people it takes *fields*: named columns with a kind, or a picture. To its
+runtime it takes *tensors*. `Signature.columns` and `Signature.image` say how the second is made of the
+first; `model/data` does it.
 Knows no file, no framework and no wire.
 """
 
@@ -13,13 +14,27 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Literal
 
-__all__ = ["Column", "Encoding", "Field", "Kind", "Label", "Signature", "TensorSpec"]
+__all__ = [
+    "Colour",
+    "Column",
+    "Encoding",
+    "Field",
+    "Filter",
+    "Fit",
+    "Image",
+    "Kind",
+    "Label",
+    "Layout",
+    "Place",
+    "Signature",
+    "TensorSpec",
+]
 
 Label = str | int | float | bool
 """A class of a classifier, or a value of a category."""
 
-Kind = Literal["number", "integer", "boolean", "category", "text", "date"]
-"""What a column holds, in the user's terms."""
+Kind = Literal["number", "integer", "boolean", "category", "text", "date", "image"]
+"""What a column holds, in the user's terms. A model of pictures has one field, of kind image, and no columns."""
 
 Encoding = Literal["number", "code", "text", "date"]
 """How a field becomes one column of a tensor.
@@ -30,6 +45,30 @@ code:   the index of the value in `Field.categories`; missing is NaN (or the lea
 text:   the value as a string, for BYTES tensors; missing is the empty string unless the runtime says otherwise.
 date:   nanoseconds since 1970-01-01 UTC in INT64 tensors; missing is the least INT64.
 """
+
+Fit = Literal["stretch", "letterbox", "crop"]
+"""How a picture of any shape comes to fill the tensor.
+
+stretch:   both sides are resized to the tensor's, whatever the proportions.
+letterbox: resized by the one factor r = min(width / w, height / h) to round(w r) x round(h r) pixels (halves to even,
+           at least 1), and the rest is filled with `Image.pad`. What is left over is halved, rounded down, to the
+           left and above, or all of it to the right and below (see `Place`).
+crop:      resized by one factor until it just covers the tensor, or a frame of the tensor's proportions whose
+           shorter side is `Image.crop_from`; the longer side is rounded down. Of that the centre is cut out; an
+           odd pixel goes as Python's round() has it.
+"""
+
+Filter = Literal["nearest", "bilinear", "bicubic", "lanczos", "box"]
+"""How pixels are weighed in a resize. Pixel centres lie at halves; the names are Pillow's."""
+
+Place = Literal["centre", "corner"]
+"""Where a letterboxed picture lies: in the middle of the tensor, or in its upper left corner."""
+
+Colour = Literal["rgb", "bgr", "grey"]
+"""Order of the channels. grey is one channel: L = 0.299 R + 0.587 G + 0.114 B."""
+
+Layout = Literal["nchw", "nhwc"]
+"""Order of the axes of the tensor: rows, channels, height, width, or channels last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +112,49 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Image:
+    """How a picture becomes one row of an input tensor.
+
+    1. decode   to 8 bits a channel, turned upright as its EXIF orientation says; what is transparent is laid over
+                white, grey and CMYK become RGB
+    2. fit      resized and placed (`fit`, `resize`, `antialias`), in 8 bits
+    3. colour   channels put in order, or made grey
+    4. scale    x = (pixel * scale - mean) / std for pixel = 0 ... 255, also of the padding; then the layout
+
+    With UINT8 tensors step 4 is the layout alone.
+    """
+
+    input: str
+    """Name of the tensor in `Signature.inputs`; its datatype is FP32, FP16 or UINT8."""
+    width: int
+    height: int
+    """Of the tensor, in pixels."""
+    fit: Fit = "stretch"
+    crop_from: int = 0
+    """Only with crop: the shorter side of the frame the picture covers before the cut; 0: the tensor's own."""
+    resize: Filter = "bilinear"
+    antialias: bool = True
+    """Whether a filter grows with the factor when a picture shrinks (Pillow, torchvision), or always reads the same
+    few pixels (OpenCV, torch's interpolate as it comes). nearest never grows."""
+    colour: Colour = "rgb"
+    layout: Layout = "nchw"
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    """In units of pixel * scale: one number a channel in the order of `colour`, one for all, or none: 0."""
+    std: tuple[float, ...] = ()
+    """As `mean`; none: 1. Never 0."""
+    pad: int = 0
+    """Value, 0 to 255, of the pixels a letterbox fills in, in every channel. YOLO: 114, darknet: 128."""
+    place: Place = "centre"
+    """Only with letterbox."""
+
+    @property
+    def channels(self) -> int:
+        """Channels of the tensor: 1 or 3."""
+        return 1 if self.colour == "grey" else 3
+
+
+@dataclass(frozen=True, slots=True)
 class Signature:
     """What a model takes and gives: fields for people, tensors for the runtime."""
 
@@ -84,6 +166,8 @@ class Signature:
     """For each input tensor the columns along axis 1, in order. A tensor of shape (-1,) has exactly one."""
     named: bool = True
     """Whether the names of the fields come from the model; False: they were made up (x0, x1 ...)."""
+    image: Image | None = None
+    """How a picture becomes a row, for a model of pictures. `inputs` and `outputs` stay those of the network."""
 
     def field_named(self, name: str) -> Field:
         """Return the field with this name; KeyError if there is none."""

@@ -10,11 +10,12 @@ from dataclasses import fields as dataclass_fields
 from typing import Any, TypeVar, get_args
 
 from foretell.errors import ArtifactInvalid
+from foretell.model.data.image_check import check_image
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.predictions import Task
 from foretell.model.tasks.regression import Regression
 from foretell.model.tasks.tensors import Tensors
-from foretell.signature import Column, Encoding, Field, Kind, Signature, TensorSpec
+from foretell.signature import Column, Encoding, Field, Image, Kind, Signature, TensorSpec
 
 __all__ = ["read_signature", "read_task", "write_signature", "write_task"]
 
@@ -28,19 +29,22 @@ T = TypeVar("T")
 
 
 def write_signature(signature: Signature) -> dict[str, Any]:
-    """Return the signature as tables: `field`, `input`, `output`."""
+    """Return the signature as tables: `field`, `input`, `output`, and `image` for a model of pictures."""
     inputs = []
     for spec in signature.inputs:
         table = {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
         if spec.name in signature.columns:
             table["columns"] = [[c.field, c.encoding] for c in signature.columns[spec.name]]
         inputs.append(table)
-    return {
+    written = {
         "named": signature.named,
         "field": [_field_table(f) for f in signature.fields],
         "input": inputs,
         "output": [{"name": s.name, "datatype": s.datatype, "shape": list(s.shape)} for s in signature.outputs],
     }
+    if signature.image is not None:
+        written["image"] = _image_table(signature.image)
+    return written
 
 
 def read_signature(table: Mapping[str, Any]) -> Signature:
@@ -49,7 +53,7 @@ def read_signature(table: Mapping[str, Any]) -> Signature:
     Raises:
         ArtifactInvalid: A key is missing, unknown, or of the wrong type.
     """
-    _only(table, {"named", "field", "input", "output"}, "signature")
+    _only(table, {"named", "field", "input", "output", "image"}, "signature")
     inputs, columns = [], {}
     for entry in table.get("input", []):
         spec = dict(entry)
@@ -63,7 +67,11 @@ def read_signature(table: Mapping[str, Any]) -> Signature:
             if column.field not in known:
                 raise ArtifactInvalid(f'input "{name}": made of column "{column.field}", which no field names')
     outputs = tuple(_tensor(s) for s in table.get("output", []))
-    return Signature(tuple(inputs), outputs, fields, columns, bool(table.get("named", True)))
+    image = _image(table["image"]) if "image" in table else None
+    signature = Signature(tuple(inputs), outputs, fields, columns, bool(table.get("named", True)), image)
+    if image is not None:
+        check_image(signature)
+    return signature
 
 
 def write_task(task: Task) -> dict[str, Any]:
@@ -115,6 +123,26 @@ def _field(table: Mapping[str, Any]) -> Field:
     if values.get("kind", "number") not in get_args(Kind):
         raise ArtifactInvalid(f'field "{values.get("name")}": kind "{values["kind"]}", expected {_or(get_args(Kind))}')
     return _make(Field, values, "field")
+
+
+def _image_table(image: Image) -> dict[str, Any]:
+    """Return the preparation without what is at its default."""
+    default = Image(image.input, image.width, image.height)
+    table: dict[str, Any] = {"input": image.input, "width": image.width, "height": image.height}
+    for slot in dataclass_fields(Image):
+        value = getattr(image, slot.name)
+        if slot.name not in table and value != getattr(default, slot.name):
+            table[slot.name] = list(value) if isinstance(value, tuple) else value
+    return table
+
+
+def _image(table: Any) -> Image:
+    if not isinstance(table, Mapping):
+        raise ArtifactInvalid(f"signature.image: got {table!r}, expected a table")
+    _only(table, {slot.name for slot in dataclass_fields(Image)}, "signature.image")
+    numbers = {"mean", "std"} & set(table)
+    values = dict(table) | {k: tuple(v) if isinstance(v := table[k], list) else (v,) for k in numbers}
+    return _make(Image, values, "signature.image")
 
 
 def _tensor(table: Mapping[str, Any]) -> TensorSpec:
