@@ -47,9 +47,7 @@ def check_image(signature: Signature) -> Image:
     specs = [s for s in signature.inputs if s.name == image.input]
     if not specs or len(signature.inputs) != 1:
         names = ", ".join(f'"{s.name}"' for s in signature.inputs) or "none"
-        raise ArtifactInvalid(
-            f'signature.image: input "{image.input}", the model has {names}; expected it and no other'
-        )
+        raise ArtifactInvalid(f'signature.image: input "{image.input}", the model has {names}; expected it alone')
     _check_tensor(image, specs[0])
     return image
 
@@ -82,9 +80,9 @@ def _check_numbers(image: Image) -> None:
         got = getattr(image, key)
         right = isinstance(got, tuple) and len(got) in (0, 1, image.channels) and all(map(_is_number, got))
         if not right or (key == "std" and 0 in got):
-            other = " other than 0" if key == "std" else ""
+            other = ", and no 0" if key == "std" else ""
             raise ArtifactInvalid(
-                f"signature.image: {key} {got!r}, expected {image.channels} numbers{other}, 1, or none"
+                f"signature.image: {key} {got!r}, expected {image.channels} numbers, 1 or none{other}"
             )
 
 
