@@ -32,7 +32,7 @@ from foretell.server.http2.frames import (
 )  # fmt: skip
 from foretell.server.http2.heads import Heads, literal
 from foretell.server.http2.patience import Patience
-from foretell.server.http2.sending import Writing
+from foretell.server.http2.writing import Writing
 from foretell.server.settings import ServerSettings
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.openinference_proto import AskedMessage, OpenInferenceProto, parse
 from foretell.protocol.parameters import sooner
-from foretell.protocol.plain_proto import PlainMessages, address_of, varint
+from foretell.protocol.plain_proto import PlainMessages, address_of
+from foretell.protocol.proto_cuts import varint
 from foretell.request import InferResponse, Timing
 from foretell.signature import Signature, TensorSpec
 

@@ -16,16 +16,16 @@ from numpy.typing import NDArray
 
 from foretell.dtypes import dtype_of
 from foretell.protocol import open_inference_pb2 as pb
+from foretell.protocol.proto_cuts import Cuts
 from foretell.request import InferRequest, InferResponse
 from foretell.signature import Signature
 
-__all__ = ["Address", "Cuts", "Frame", "PlainMessages", "address_of", "varint"]
+__all__ = ["Address", "Frame", "PlainMessages", "address_of"]
 
 _NAME, _VERSION, _ID, _RAW = 0x0A, 0x12, 0x1A, 0x3A
 """Tags of the fields of a request: all of them texts and bytes."""
 _INNER = frozenset((0x22, 0x2A, 0x32))
 """Parameters, inputs, outputs."""
-_RAW_OUTPUT = b"\x32"
 _FRAMES = 256
 _MOST_FRAME_BYTES = 4096
 _IS_NATIVE = sys.byteorder == "little"
@@ -160,7 +160,7 @@ class PlainMessages:
         """Return the outputs of a batch, or of an answer, ready to be cut; None where they take the long way."""
         if not self._is_plain or any(output.dtype.kind == "O" for output in found):
             return None
-        return Cuts(self, found)
+        return Cuts(self.head, self.describe, found)
 
     def describe(self, outputs: tuple[int, ...], shapes: tuple[tuple[int, ...], ...]) -> bytes:
         """Return the fields of a response that tell the names, datatypes and shapes of its tensors."""
@@ -175,48 +175,6 @@ class PlainMessages:
                 self._tensors.clear()
             described = self._tensors[key] = message.SerializeToString()
         return described
-
-
-class Cuts:
-    """The outputs of one batch as bytes, written once and cut for each of its requests."""
-
-    __slots__ = ("_frames", "_messages", "_raws", "_shapes")
-
-    def __init__(self, messages: PlainMessages, outputs: list[NDArray[Any]]) -> None:
-        self._messages = messages
-        self._shapes = [output.shape for output in outputs]
-        self._raws = [output.tobytes() for output in outputs]
-        self._frames: dict[Any, tuple[bytes, list[tuple[int, bytes, int]]]] = {}
-
-    def message(self, rows: tuple[int, int] | None, outputs: tuple[int, ...], id: bytes) -> bytes:
-        """Return the ModelInferResponse of one request.
-
-        Args:
-            rows: Its first in the batch, and how many; None: all there is, whatever axis 0 means.
-            outputs: Indices of those it asked for.
-            id: Of the request.
-        """
-        first, count = rows or (0, -1)
-        frame = self._frames.get((count, outputs))
-        if frame is None:
-            frame = self._frames[count, outputs] = self._frame(count, outputs)
-        described, tensors = frame
-        parts = [self._messages.head, b"\x1a", varint(len(id)), id] if id else [self._messages.head]
-        parts.append(described)
-        for at, tag, size in tensors:
-            start = first * size
-            parts += (tag, self._raws[at][start : start + count * size] if count >= 0 else self._raws[at])
-        return b"".join(parts)
-
-    def _frame(self, count: int, outputs: tuple[int, ...]) -> tuple[bytes, list[tuple[int, bytes, int]]]:
-        """Return what all answers of so many rows share: the tensors told of, and for each its tag and bytes a row."""
-        shapes, tensors = [], []
-        for at in outputs:
-            shape, raw = self._shapes[at], self._raws[at]
-            size = len(raw) // shape[0] if count >= 0 else 0
-            shapes.append(shape if count < 0 else (count, *shape[1:]))
-            tensors.append((at, _RAW_OUTPUT + varint(len(raw) if count < 0 else count * size), size))
-        return self._messages.describe(outputs, tuple(shapes)), tensors
 
 
 def _around(data: bytes, at: int, spans: tuple[tuple[int, int], ...]) -> bytes:
@@ -253,15 +211,3 @@ def _spans_of(data: bytes, at: int) -> tuple[tuple[int, int], ...] | None:
         if tag == _RAW:
             spans.append((start - begin, at - begin))
     return tuple(spans) or None
-
-
-def varint(number: int) -> bytes:
-    """Return an unsigned number as protobuf writes it."""
-    if number < 128:
-        return bytes((number,))
-    encoded = bytearray()
-    while number >= 128:
-        encoded.append(number & 127 | 128)
-        number >>= 7
-    encoded.append(number)
-    return bytes(encoded)

@@ -20,8 +20,8 @@ from foretell.server.grpc.streaming import StreamInfer
 from foretell.server.grpc.wire import Caller, caller_of, framed, http_refusal, trailers, trailers_only
 from foretell.server.http2.connection import Connection
 from foretell.server.http2.heads import Head
-from foretell.server.http2.sending import Writing
 from foretell.server.http2.stream import Stream
+from foretell.server.http2.writing import Writing
 from foretell.server.observer import Observer
 from foretell.server.settings import ServerSettings
 

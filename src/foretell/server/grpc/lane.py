@@ -23,7 +23,7 @@ from foretell.protocol.plain_proto import Address, Frame, address_of
 from foretell.request import Batch, InferResponse
 from foretell.server.doors import Door
 from foretell.server.grpc.service import Service, proto_of
-from foretell.server.http2.sending import Writing
+from foretell.server.http2.writing import Writing
 
 __all__ = ["Asker", "Lane"]
 

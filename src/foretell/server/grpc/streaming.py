@@ -14,7 +14,7 @@ from typing import Any
 
 from foretell.errors import DeadlineExceeded, ForetellError
 from foretell.protocol import open_inference_pb2 as pb
-from foretell.protocol.plain_proto import varint
+from foretell.protocol.proto_cuts import varint
 from foretell.protocol.status import Refused, error_text, status_of
 from foretell.request import InferResponse
 from foretell.server.grpc.calls import PREFIX_BYTES, Call

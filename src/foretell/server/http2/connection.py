@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Any, Protocol, cast
+from typing import cast
 
 from foretell.server.http2 import control
+from foretell.server.http2.desk import Desk
 from foretell.server.http2.frames import (
     CONTINUATION,
     DATA,
@@ -21,50 +22,23 @@ from foretell.server.http2.frames import (
     PREFACE,
     Broken,
     Code,
-    Setting,
     goaway,
     reset,
-    settings,
     unpack_head,
     window_update,
 )  # fmt: skip
-from foretell.server.http2.heads import Head
-from foretell.server.http2.incoming import MOST_STREAMS, STREAM_WINDOW, WINDOW, Incoming
+from foretell.server.http2.incoming import Incoming
 from foretell.server.http2.patience import Patience
-from foretell.server.http2.sending import DEFAULT_WINDOW, Sending, Writing
+from foretell.server.http2.sending import Sending
 from foretell.server.http2.stream import Stream
-from foretell.server.settings import ServerSettings
 
-__all__ = ["Connection", "Desk"]
+__all__ = ["Connection"]
 
 _LOG = logging.getLogger("foretell.server")
 _ENDED_EARLY = 256
 _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
 _OLD = b"HTTP/1.1 505 HTTP Version Not Supported\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
-
-
-class Desk(Protocol):
-    """What all connections share, and where requests go."""
-
-    settings: ServerSettings
-    connections: set[Connection]
-    draining: bool
-    body_bytes: int
-    """Of all bodies being received."""
-    writing: Writing
-
-    def taker(self, head: Head) -> Any:
-        """Return what takes the requests of a head. Raises nothing."""
-        ...
-
-    def too_large(self, stream: Stream, *, crowded: bool) -> None:
-        """Refuse a request for the size of its body; or, where it is crowded, for that of all bodies together."""
-        ...
-
-    def too_slow(self, stream: Stream) -> None:
-        """Refuse a request whose body does not come."""
-        ...
 
 
 class Connection(asyncio.Protocol):
@@ -104,7 +78,7 @@ class Connection(asyncio.Protocol):
         self.out = Sending(self.transport, self.done, self.desk.writing)
         self.desk.connections.add(self)
         if len(self.desk.connections) > self.desk.settings.max_connections:
-            self._say_settings()
+            self.out.write(control.greeting(self.desk.settings))
             self.end(Code.ENHANCE_YOUR_CALM, "connections: too many; retry later")
 
     def data_received(self, data: bytes) -> None:
@@ -188,22 +162,14 @@ class Connection(asyncio.Protocol):
     def _greet(self, data: bytes) -> int:
         if not PREFACE.startswith(data[: len(PREFACE)]):
             # Whoever speaks HTTP/1 is told in HTTP/1.
-            self.out.write(_OLD) if data[:1].isalpha() else self._say_settings()
+            self.out.write(_OLD) if data[:1].isalpha() else self.out.write(control.greeting(self.desk.settings))
             raise Broken(Code.PROTOCOL_ERROR, "preface: this is not HTTP/2")
         if len(data) < len(PREFACE):
             self._rest = data
             return 0
         self.greeted = True
-        self._say_settings()
+        self.out.write(control.greeting(self.desk.settings))
         return len(PREFACE)
-
-    def _say_settings(self) -> None:
-        said = {
-            Setting.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
-            Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
-            Setting.MAX_HEADER_LIST_SIZE: self.desk.settings.max_header_bytes,
-        }
-        self.out.write(settings(said) + window_update(0, WINDOW - DEFAULT_WINDOW))
 
     # Streams.
 

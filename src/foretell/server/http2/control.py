@@ -1,4 +1,4 @@
-"""The frames of HTTP/2 that are seldom, and what becomes of clients that are too slow."""
+"""What is seldom: the greeting, the frames that are neither data nor headers, and clients that are too slow."""
 
 from __future__ import annotations
 
@@ -21,12 +21,17 @@ from foretell.server.http2.frames import (
     Code,
     Setting,
     frame,
+    settings,
+    window_update,
 )  # fmt: skip
+from foretell.server.http2.incoming import MOST_STREAMS, STREAM_WINDOW, WINDOW
+from foretell.server.http2.sending import DEFAULT_WINDOW
+from foretell.server.settings import ServerSettings
 
 if TYPE_CHECKING:
     from foretell.server.http2.connection import Connection
 
-__all__ = ["check", "receive"]
+__all__ = ["check", "greeting", "receive"]
 
 _GRACE_S = 5.0
 _SIZES = {PRIORITY: 5, RST_STREAM: 4, PING: 8, WINDOW_UPDATE: 4}
@@ -34,6 +39,16 @@ _OF_CONNECTION = frozenset((SETTINGS, PING, GOAWAY))
 _OF_STREAM = frozenset((PRIORITY, RST_STREAM))
 _SETTINGS_EACH = 8
 _LEAST_INCREMENT = 1024
+
+
+def greeting(limits: ServerSettings) -> bytes:
+    """Return what the server says first: what it takes."""
+    said = {
+        Setting.MAX_CONCURRENT_STREAMS: MOST_STREAMS,
+        Setting.INITIAL_WINDOW_SIZE: STREAM_WINDOW,
+        Setting.MAX_HEADER_LIST_SIZE: limits.max_header_bytes,
+    }
+    return settings(said) + window_update(0, WINDOW - DEFAULT_WINDOW)
 
 
 def receive(connection: Connection, kind: int, id: int, flags: int, payload: bytes) -> None:

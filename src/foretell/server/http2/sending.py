@@ -23,8 +23,9 @@ from foretell.server.http2.frames import (
     pack_head,
 )  # fmt: skip
 from foretell.server.http2.stream import Stream
+from foretell.server.http2.writing import Writing
 
-__all__ = ["DEFAULT_WINDOW", "Sending", "Writing"]
+__all__ = ["DEFAULT_WINDOW", "Sending"]
 
 DEFAULT_WINDOW = 65535
 _WHOLE = END_HEADERS | END_STREAM
@@ -32,38 +33,6 @@ _WRITTEN_BYTES = 1 << 16
 """With so many bytes collected they are written at once."""
 _MOST_FRAME_BYTES = 1 << 16
 """The largest frame that is sent: turns between streams stay short."""
-
-
-class Writing:
-    """Writes what the connections of a server have to send, in one go for each iteration of the event loop.
-
-    Attributes:
-        held: Whoever set it will call `flush`.
-    """
-
-    __slots__ = ("_call_soon", "_is_due", "_outs", "held")
-
-    def __init__(self) -> None:
-        self._call_soon = asyncio.get_running_loop().call_soon
-        self._outs: list[Sending] = []
-        self._is_due = self.held = False
-
-    def add(self, out: Sending) -> None:
-        """Write what a connection collects."""
-        self._outs.append(out)
-        if not self._is_due and not self.held:
-            self._is_due = True
-            self._call_soon(self._flush_due)
-
-    def flush(self) -> None:
-        """Write what was collected."""
-        outs, self._outs = self._outs, []
-        for out in outs:
-            out.flush()
-
-    def _flush_due(self) -> None:
-        self._is_due = False
-        self.flush()
 
 
 class Sending:
