@@ -6,12 +6,14 @@ Reading refuses unknown keys: a typo in a hand-written file is an error, not a s
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from dataclasses import fields as dataclass_fields
 from typing import Any, TypeVar, get_args
 
 from foretell.errors import ArtifactInvalid
 from foretell.model.data.image_check import check_image
 from foretell.model.tasks.classification import Classification
+from foretell.model.tasks.detection import Detection
 from foretell.model.tasks.predictions import Task
 from foretell.model.tasks.regression import Regression
 from foretell.model.tasks.tensors import Tensors
@@ -19,10 +21,11 @@ from foretell.signature import Column, Encoding, Field, Image, Kind, Signature, 
 
 __all__ = ["read_signature", "read_task", "write_signature", "write_task"]
 
-_TASKS: dict[str, type[Regression] | type[Classification] | type[Tensors]] = {
+_TASKS: dict[str, type[Regression] | type[Classification] | type[Detection] | type[Tensors]] = {
     "regression": Regression,
     "ranking": Regression,
     "classification": Classification,
+    "detection": Detection,
     "tensors": Tensors,
 }
 T = TypeVar("T")
@@ -83,7 +86,10 @@ def write_task(task: Task) -> dict[str, Any]:
             "label_is_index": task.label_is_index,
         }
         places = {"label_output": task.label_output, "probability_output": task.probability_output}
+        table |= {k: v for k, v in (("logits", task.logits), ("top", task.top)) if v}
         return table | {k: v for k, v in places.items() if v is not None}
+    if isinstance(task, Detection):
+        return {"name": task.name, **{k: list(v) if isinstance(v, tuple) else v for k, v in asdict(task).items()}}
     if isinstance(task, Regression):
         return {"name": task.name, "output": task.output}
     if isinstance(task, Tensors):

@@ -35,6 +35,11 @@ class Regression:
         """Return None: numbers have no probabilities."""
         return
 
+    def records(self, outputs: list[NDArray[Any]]) -> list[Any]:
+        """Return the numbers as plain values, one per row."""
+        found: list[Any] = self.values(outputs).tolist()
+        return found
+
     def table(self, outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return column `prediction`, or `prediction_0`, `prediction_1` ... for several targets."""
         values = self.values(outputs)

@@ -37,6 +37,11 @@ class Tensors:
         """Return None: nothing is known of the outputs."""
         return
 
+    def records(self, outputs: list[NDArray[Any]]) -> list[Any]:
+        """Return the first output as plain values, one per row."""
+        found: list[Any] = self.values(outputs).tolist()
+        return found
+
     def table(self, outputs: list[NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """Return a column per output; `name_0`, `name_1` ... where a row has several elements."""
         columns: dict[str, NDArray[Any]] = {}
