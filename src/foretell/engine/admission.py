@@ -22,6 +22,7 @@ from foretell.errors import (
 
 __all__ = ["LOSS_S", "SILENCE_S", "Admission"]
 
+_NEWS = 0.02
 LOSS_S, SILENCE_S = 5.0, 1.0
 """How long after the loss of an instance, and after one stood still, those who bring no deadline wait longer."""
 
@@ -37,8 +38,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_calm_from", "_caution", "_limits", "_name", "_queue", "_rate_s", "_seats", "_was_late", "is_pressed",
-        "outage", "outage_until", "pace", "quarantine",
+        "_asked", "_calm_from", "_caution", "_limits", "_mean_rows", "_name", "_queue", "_rate_s", "_seats",
+        "_was_late", "is_pressed", "outage", "outage_until", "pace", "quarantine",
     )  # fmt: skip
 
     def __init__(self, name: str, pace: Pace, limits: Limits, queue: Queue, seats: Seats) -> None:
@@ -48,6 +49,8 @@ class Admission:
         self._seats = seats
         self._caution = 1.0
         self._calm_from = 0.0
+        self._asked = 0
+        self._mean_rows = 1.0
         self._was_late = False
         self._rate_s = 0.0
         self.pace = pace
@@ -56,6 +59,11 @@ class Admission:
         self.outage_until = 0.0
         self.is_pressed = False
         self._learn_rate()
+
+    def ask(self, rows: int, requests: int) -> None:
+        """Learn how many rows requests have."""
+        self._asked += requests
+        self._mean_rows += max(_NEWS, requests / self._asked) * (rows / requests - self._mean_rows)
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn how long a batch took."""
@@ -81,7 +89,8 @@ class Admission:
 
     def patience_s(self, rows: int, priority: int, now: float) -> float:
         """Return the longest wait of a request that brings no deadline."""
-        return scheduling.patience_s(rows * self._rate_s, priority > 0, now >= self._calm_from, self._limits)
+        own_s = max(rows, self._mean_rows) * self._rate_s
+        return scheduling.patience_s(own_s, priority > 0, now >= self._calm_from, self._limits)
 
     def fits(self, rows: int, nbytes: int, left_s: float, patience_s: float) -> bool:
         """Whether so many rows would be in time behind everybody, with a place to spare: no closer look is needed."""

@@ -131,6 +131,7 @@ class Batcher:
         if deadline is None:
             deadline = now + limits.default_timeout_s
         nbytes = request.nbytes or count_bytes(inputs)
+        self.admission.ask(rows, 1)
         try:
             key = self._layout.check(inputs, rows)
             priority = 1 if request.priority else 0
@@ -191,6 +192,7 @@ class Batcher:
         left_s, patience_s = self._time_of(timeout_s, asked[0][1], priority, now)
         deadline = now + left_s
         rows, nbytes = sum([each[1] for each in asked]), sum([each[2] for each in asked])
+        self.admission.ask(rows, len(asked))
         fit = not self._quarantine.until and self.admission.fits(rows, nbytes, left_s, patience_s)
         key: tuple[Any, ...] = self._layout.check(asked[0][0], asked[0][1])
         tickets: list[Ticket] = []

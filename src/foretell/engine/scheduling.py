@@ -94,7 +94,7 @@ def patience_s(own_s: float, is_bulk: bool, is_calm: bool, limits: Limits) -> fl
     early; but not so early that a slow model refuses as many callers at once as a busy service has.
 
     Args:
-        own_s: Seconds it takes by itself.
+        own_s: Seconds it takes by itself, or one like most where those take longer.
         is_bulk: Nobody sits and waits for it.
         is_calm: No instance was lost or silent lately. What waits for a replacement is no overload.
         limits: The bounds.
