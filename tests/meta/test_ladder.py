@@ -14,6 +14,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"signature", "request"},
     {"model.containers"},
     {"model.pickles", "model.strangers"},
+    {"model.programs"},
     {"model.artifact", "model.picture", "model.tracking"},
     {"model.tasks", "model.runtimes", "model.data", "model.trees", "model.draw", "model.pace"},
     {"model.describe"},

@@ -20,15 +20,16 @@ from typing import Literal
 from foretell.errors import ArtifactInvalid, ArtifactUntrusted, ConfigError, MachineError
 from foretell.model.containers import COMPRESSIONS, Damaged, Inflated, json_keys, protobuf_fields, ubj_keys, zip_members
 from foretell.model.pickles import pickle_protocol
+from foretell.model.programs import is_old_torch_pickle, kind_of_torch_file, refuse_torch
 from foretell.model.strangers import stranger
 
 __all__ = ["Artifact", "Format", "judge", "judge_bytes", "read_bytes", "refuse_pickle"]
 
-Format = Literal["onnx", "xgboost", "lightgbm", "catboost", "skops", "pickle", "bundle"]
+Format = Literal["onnx", "xgboost", "lightgbm", "catboost", "skops", "pickle", "torch", "bundle"]
 
 _EXPECTED = (
-    "an ONNX, XGBoost (.json, .ubj), LightGBM (.txt), CatBoost (.cbm, .json) or skops file, a joblib or pickle file, "
-    "or a bundle"
+    "an ONNX, XGBoost (.json, .ubj), LightGBM (.txt), CatBoost (.cbm, .json), PyTorch (.pt2) or skops file, a joblib "
+    "or pickle file, or a bundle"
 )
 _SUFFIXES: dict[str, tuple[Format, ...]] = {
     ".onnx": ("onnx",),
@@ -40,6 +41,9 @@ _SUFFIXES: dict[str, tuple[Format, ...]] = {
     ".joblib": ("pickle",),
     ".pkl": ("pickle",),
     ".pickle": ("pickle",),
+    ".pt2": ("torch",),
+    ".pt": ("torch",),
+    ".pth": ("torch",),
 }
 _NOT_MODELS = {".csv", ".parquet", ".arrow", ".jsonl", ".md", ".py", ".toml", ".yaml", ".yml", ".png", ".data", ".log"}
 _FOLDER_FILES = 256
@@ -261,18 +265,19 @@ def _zip(path: Path, content: bytes) -> Found | None:
     if not content.startswith(b"PK\x03\x04"):
         return None
     names = _whole(path, "a zip file", zip_members, content)
-    leaves = {n.rsplit("/", 1)[-1] for n in names}
     if "schema.json" in names:
         return "skops", "a skops file"
-    if "data.pkl" in leaves:
-        raise ArtifactUntrusted(
-            f'"{path.name}": a PyTorch file (zip with data.pkl): it holds a pickle, which can run code, and no option '
-            "opens it; export the network with torch.onnx.export"
-        )
+    kind = kind_of_torch_file(names)
+    if kind == "program":
+        return "torch", "a PyTorch program"
+    if kind is not None:
+        raise refuse_torch(path.name, kind, content)
     return None
 
 
 def _pickle(path: Path, content: bytes) -> Found | None:
+    if is_old_torch_pickle(content):
+        raise refuse_torch(path.name, "pickle", content)
     protocol = pickle_protocol(content)
     if protocol is not None:
         return "pickle", f"a pickle (protocol {protocol})"

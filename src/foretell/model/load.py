@@ -31,6 +31,7 @@ _FORMATS = {
     "xgboost": "xgboost",
     "lightgbm": "lightgbm",
     "catboost": "catboost",
+    "torch": "torch",
 }
 """File of the family in `formats/`, imported when a model of it is opened."""
 

@@ -35,8 +35,6 @@ _MAGICS: tuple[tuple[bytes, str, str], ...] = (
 )
 _ZIPS: tuple[tuple[str, str, str], ...] = (
     ("model.weights.h5", "a Keras file", f"{_ONNX_EXPORT} (model.export('net.onnx', format='onnx'))"),
-    ("constants.pkl", "a TorchScript file", f"{_ONNX_EXPORT} (torch.onnx.export)"),
-    ("archive_format", "a PyTorch exported program", f"{_ONNX_EXPORT} (torch.onnx.export)"),
 )
 
 
@@ -50,7 +48,7 @@ def stranger(content: bytes) -> tuple[str, str]:
     if content[4:8] == b"ORTM":
         return "a model in ONNX Runtime's own format (.ort)", "give the ONNX file it was made from"
     if _is_safetensors(content):
-        return "safetensors: weights without a network", _ONNX_EXPORT
+        return "safetensors: weights without a network", "export the network that they belong to (torch.export.save)"
     if content.startswith(b"PK\x03\x04"):
         return _zip(content)
     for name, heads in COMPRESSIONS.items():

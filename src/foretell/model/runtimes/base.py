@@ -23,6 +23,7 @@ _KINDS = {
     "lightgbm": "foretell.model.runtimes.lightgbm",
     "catboost": "foretell.model.runtimes.catboost",
     "estimator": "foretell.model.runtimes.estimator",
+    "torch": "foretell.model.runtimes.torch",
 }
 
 
