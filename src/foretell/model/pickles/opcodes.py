@@ -14,7 +14,7 @@ from foretell.model.containers import COMPRESSIONS, Damaged, Inflated
 from foretell.model.pickles.inert import GlobalRef, Plain, Stream, Table, UnreadablePickle
 from foretell.model.pickles.machine import MARK, Action, Machine, Stopped
 
-__all__ = ["Pickle", "pickle_protocol", "read_pickle"]
+__all__ = ["Pickle", "pickle_protocol", "read_pickle", "read_pickle_at"]
 
 _MAX_OPCODES = 2_000_000
 _NAME = re.compile(r"[\w.<>]+")
@@ -65,6 +65,17 @@ def read_pickle(content: bytes) -> Pickle:
     except (Damaged, UnreadablePickle) as error:
         raise UnreadablePickle(str(error), list(imports)) from error
     return Pickle(root, machine.protocol, compression, list(machine.imports))
+
+
+def read_pickle_at(content: bytes, at: int) -> tuple[Any, int]:
+    """Read the pickle that begins at a byte, as inert nodes; return its root and where it ends.
+
+    Raises:
+        UnreadablePickle: It is none, it is damaged, or it is larger than is looked into.
+    """
+    source = Plain(content)
+    source.at = at
+    return Machine(source, _ACTIONS, max_opcodes=_MAX_OPCODES).run(), source.at
 
 
 def _constant(value: Any) -> Action:
