@@ -38,6 +38,7 @@ from foretell.request import INTERACTIVE, InferRequest, InferResponse
 __all__ = ["Asked", "Batcher", "Caller"]
 
 _LOG = logging.getLogger("foretell.engine")
+_NEVER = float("inf")
 
 
 class Caller(Protocol):
@@ -136,8 +137,11 @@ class Batcher:
             key = self._layout.check(inputs, rows)
             priority = 1 if request.priority else 0
             ticket = Ticket(request.id, inputs, rows, nbytes, key, priority, now, deadline, done, self._gone)
-            has_none = request.deadline is None
-            self._let_in(ticket, self._patience_s(rows, priority, now) if has_none else limits.max_queue_s)
+            patience_s = limits.max_queue_s
+            if request.deadline is None:
+                patience_s = self._patience_s(rows, priority, now)
+                ticket.due = now + patience_s
+            self._let_in(ticket, patience_s)
         except ForetellError as error:
             self._ledger.refused(error, done)
             return None
@@ -191,6 +195,7 @@ class Batcher:
         now = self._now()
         left_s, patience_s = self._time_of(timeout_s, asked[0][1], priority, now)
         deadline = now + left_s
+        due = now + patience_s if timeout_s is None else _NEVER
         rows, nbytes = sum([each[1] for each in asked]), sum([each[2] for each in asked])
         self.admission.ask(rows, len(asked))
         fit = not self._quarantine.until and self.admission.fits(rows, nbytes, left_s, patience_s)
@@ -200,7 +205,7 @@ class Batcher:
         for inputs, count, size, caller in asked:
             fail = cast("Done", caller.fail)  # the sink takes its answer
             ticket = Ticket("", inputs, count, size, key, priority, now, deadline, fail, gone)
-            ticket.sink, ticket.caller = sink, caller
+            ticket.sink, ticket.caller, ticket.due = sink, caller, due
             tickets.append(ticket)
         if fit:
             self._ledger.pending += len(tickets)
@@ -303,6 +308,8 @@ class Batcher:
             return
         job, seconds = reported
         self._report(job, outputs, run_ns, now)
+        if now > job.tickets[0].due:
+            self.admission.was_late()
         self.admission.observe(job.rows, seconds)
         if scheduling.is_silence(job.expected_s, seconds):
             self.admission.disturb(now + SILENCE_S)

@@ -23,6 +23,7 @@ Done = Callable[[InferResponse | ForetellError], None]
 
 _BUCKET = 4.0
 _FAR_S = 30.0
+_NEVER = float("inf")
 
 
 class Sink(Protocol):
@@ -37,8 +38,8 @@ class Ticket:
     """A request that was admitted, or a piece of one; its holder may cancel it."""
 
     __slots__ = (
-        "admitted", "batch_row", "bucket", "caller", "deadline", "deaths", "done", "first_row", "gone", "id", "inputs",
-        "is_queued", "key", "nbytes", "priority", "rows", "sink", "weight",
+        "admitted", "batch_row", "bucket", "caller", "deadline", "deaths", "done", "due", "first_row", "gone", "id",
+        "inputs", "is_queued", "key", "nbytes", "priority", "rows", "sink", "weight",
     )  # fmt: skip
 
     def __init__(
@@ -65,6 +66,8 @@ class Ticket:
         self.done: Done | None = done
         """None once it is settled or its caller has gone."""
         self.gone = gone
+        self.due = _NEVER
+        """When the answer should be there to one who brings no deadline; that it was not teaches admission."""
         self.sink: Sink | None = None
         """Takes its answer instead of `done`, with those of its other tickets in the batch."""
         self.caller: Any = None
