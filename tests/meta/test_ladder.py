@@ -21,7 +21,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"model.formats"},
     {"model.bundle", "model.proof", "model.sample"},
     {"model.estimators", "model.model", "model.relabel"},
-    {"model.load"},
+    {"model.load", "model.tensor_proof"},
     {"model.convert"},
     {"engine.instance", "engine.limits", "engine.lifecycle", "engine.batch", "engine.scan"},
     {"engine.statistics", "engine.loop"},

@@ -23,13 +23,15 @@ from foretell.model.bundle import Bundle, Golden, write_bundle
 from foretell.model.data.table import TablePreparation
 from foretell.model.draw import draw_rows
 from foretell.model.formats.base import Answers, Opened, Reference
+from foretell.model.formats.torch_onnx import with_onnx
 from foretell.model.load import answers_of, open_artifact
 from foretell.model.model import Model
-from foretell.model.pace import CHUNKS, ROWS, choose, time_s
+from foretell.model.pace import CHUNKS, ROWS, choose, fastest, time_s
 from foretell.model.proof import Comparison, Tolerance, compare, default_tolerance
 from foretell.model.relabel import relabel
 from foretell.model.runtimes import Runner
 from foretell.model.sample import fit_sample, score
+from foretell.model.tensor_proof import prove_tensors
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -109,6 +111,8 @@ def convert(
     if sample is not None:
         sample, truth = _without_target(sample, target)
     opened = open_artifact(artifact, trust=trust, sample=sample)
+    if opened.format == "torch":
+        opened = with_onnx(artifact.path.name, opened)
     try:
         report, proven, golden, limit = _prove(artifact, opened, sample, truth, tolerance, folder)
     finally:
@@ -130,6 +134,8 @@ def _prove(
     limit = default_tolerance(float32=any(s.datatype == "FP32" for s in opened.signature.inputs))
     if tolerance is not None:
         limit = replace(limit, difference=tolerance)
+    if not opened.signature.fields and len(opened.runners) > 1:
+        return _prove_tensors(artifact, opened, limit, folder)
     if not opened.signature.fields:
         report = Report(folder, opened, "", 0, 0, {}, {}, {})
         return report, opened, Golden([], []), limit
@@ -147,6 +153,7 @@ def _prove(
     finally:
         for model in models.values():
             model.close()
+    opened = _one_of_both(opened, {name: speeds[name] for name in models})
     proven = replace(opened, runners=_paced(opened, speeds, chunks))
     report = Report(
         bundle=folder,
@@ -159,6 +166,30 @@ def _prove(
         score=score(answers[opened.runners[0].file], truth, bool(opened.task.classes), sample_rows),
     )
     return report, proven, _golden(rows, expected, sample_rows, bool(opened.task.classes)), limit
+
+
+def _prove_tensors(
+    artifact: Artifact, opened: Opened, limit: Tolerance, folder: Path
+) -> tuple[Report, Opened, Golden, Tolerance]:
+    """Prove a model of bare tensors, whose last runner is the original."""
+    proof = prove_tensors(opened, limit)
+    for name, comparison in proof.comparisons.items():
+        _refuse_difference(artifact, name, comparison, limit)
+    proven = _one_of_both(opened, proof.seconds)
+    speeds = {name: {n: s / n * 1e6 for n, s in taken.items()} for name, taken in proof.seconds.items()}
+    original = f"{opened.format} {version(opened.format)}"
+    report = Report(folder, proven, original, 0, proof.rows, proof.comparisons, speeds, {})
+    return report, proven, proof.golden, limit
+
+
+def _one_of_both(opened: Opened, seconds: Mapping[str, Mapping[int, float]]) -> Opened:
+    """Keep the faster of ONNX Runtime and PyTorch: not for some rows' sake must a server hold both libraries."""
+    if opened.format != "torch" or len(opened.runners) == 1:
+        return opened
+    taken = fastest(seconds)
+    note = f"{taken} is the faster one on this machine" if taken != opened.runners[0].file else ""
+    kept = tuple(runner for runner in opened.runners if runner.file == taken)
+    return replace(opened, runners=kept, notes=(*opened.notes, note) if note else opened.notes)
 
 
 def _rows(opened: Opened, sample: pa.Table | None) -> tuple[pa.Table, int, Answers | None]:
@@ -190,14 +221,18 @@ def _compared(
     comparisons = {}
     for name, found in answers.items():
         result = comparisons[name] = compare(expected, found, limit, labels=bool(opened.task.classes))
-        if not result.holds:
-            raise ProofFailed(
-                f'"{artifact.path.name}": {name} differs from the original in {result.moved_rows} of {result.rows} '
-                f"rows (largest difference {result.max_relative:.3g}, {limit.difference:g} allowed) and flips "
-                f"{result.flipped_labels} labels, at most {result.allowed_rows} expected; nothing was written. "
-                "Give --tolerance if that is near enough"
-            )
+        _refuse_difference(artifact, name, result, limit)
     return comparisons
+
+
+def _refuse_difference(artifact: Artifact, name: str, result: Comparison, limit: Tolerance) -> None:
+    if not result.holds:
+        raise ProofFailed(
+            f'"{artifact.path.name}": {name} differs from the original in {result.moved_rows} of {result.rows} '
+            f"rows (largest difference {result.max_relative:.3g}, {limit.difference:g} allowed) and flips "
+            f"{result.flipped_labels} labels, at most {result.allowed_rows} expected; nothing was written. "
+            "Give --tolerance if that is near enough"
+        )
 
 
 def _speeds(models: Mapping[str, Model], reference: Reference | None, rows: pa.Table) -> dict[str, dict[int, float]]:

@@ -6,7 +6,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["CHUNKS", "ROWS", "choose", "time_s"]
+__all__ = ["CHUNKS", "ROWS", "choose", "fastest", "time_s"]
 
 ROWS = (1, 8, 64, 256, 1024, 16384)
 """Rows of a call at which the ways are measured."""
@@ -35,6 +35,20 @@ def choose(seconds: Sequence[Mapping[int, float]]) -> list[tuple[int, int]]:
             current = min(better, key=lambda way: seconds[way][count])
             chosen.append((current, count))
     return _without_repeats(chosen)
+
+
+def fastest(seconds: Mapping[str, Mapping[int, float]]) -> str:
+    """Return which of several ways is the fastest over all numbers of rows measured; the first, unless clearly.
+
+    Args:
+        seconds: By the name of a way: seconds of a call by its number of rows; the same numbers in each.
+    """
+    first = next(iter(seconds))
+    shares = {
+        name: statistics.geometric_mean(taken[n] / seconds[first][n] for n in taken) for name, taken in seconds.items()
+    }
+    best = min(shares, key=lambda name: shares[name])
+    return best if shares[best] < _GAIN else first
 
 
 def time_s(call: Callable[[], object], *, budget_s: float = 0.2, at_least: int = 3, at_most: int = 200) -> float:
