@@ -123,7 +123,8 @@ def test_a_hundred_thousand_nonces_come_back(models):
 def test_large_tensors_come_back(models):
     """Of up to 640 KiB each, through the memory that is shared with the workers, copied by threads."""
     score, struck = Score(), Counter()
-    with serving(models / "wide.onnx", "--instances", 2) as served:
+    # Some hundred large requests at once want a quarter of a second: more than callers who say nothing are given.
+    with serving(models / "wide.onnx", "--instances", 2, "--default-timeout", 30) as served:
         held = served.belongings()
 
         async def main():
