@@ -72,3 +72,40 @@ def test_repr_shows_a_few_rows() -> None:
     text = repr(Predictions(Regression(), [np.arange(100.0)]))
     assert text.startswith("<regression: 100 rows>")
     assert text.count("\n") == 6
+
+
+LOGITS = np.array([[1.0, 3.0, 2.0], [800.0, -800.0, 799.0]], np.float32)
+SOFTMAX = np.array([[0.09003057, 0.66524096, 0.24472847], [0.7310586, 0.0, 0.26894143]])
+
+
+def test_logits_become_probabilities() -> None:
+    found = Predictions(Classification(("a", "b", "c"), probability_output=0, logits=True), [LOGITS])
+    np.testing.assert_allclose(found.probabilities, SOFTMAX, atol=1e-6)
+    assert LOGITS[0].tolist() == [1, 3, 2], "the outputs are the caller's"
+    one = Classification(("no", "yes"), probability_output=0, logits=True)
+    np.testing.assert_allclose(one.probabilities([np.array([0.0, 2.0])])[:, 1], [0.5, 0.880797], atol=1e-6)  # type: ignore[index]
+
+
+def test_the_best_of_many_classes() -> None:
+    task = Classification(("a", "b", "c"), probability_output=0, logits=True, top=2)
+    found = Predictions(task, [LOGITS], sources=("x.jpg", "y.jpg"))
+    assert found.top(2)[0] == [("b", pytest.approx(0.665, abs=1e-3)), ("c", pytest.approx(0.245, abs=1e-3))]
+    assert [n for n, _ in found.top(9)[1]] == ["a", "c", "b"]
+    assert list(found[0]["probabilities"]) == ["b", "c"]
+    columns = found.to_columns()
+    assert list(columns) == ["source", "prediction", "probability", "prediction_2", "probability_2"]
+    assert columns["prediction_2"].tolist() == ["c", "c"]
+    assert columns["source"].tolist() == ["x.jpg", "y.jpg"]
+
+
+def test_two_classes_of_one_name_keep_the_more_probable() -> None:
+    task = Classification(("crane", "dog", "crane"), probability_output=0, top=3)
+    found = Predictions(task, [np.array([[0.1, 0.3, 0.6]])])
+    assert found[0] == {"label": "crane", "probability": 0.6, "probabilities": {"crane": 0.6, "dog": 0.3}}
+
+
+def test_top_is_of_classifications() -> None:
+    with pytest.raises(AttributeError, match="not a classification"):
+        Predictions(Regression(), [P]).top()
+    with pytest.raises(AttributeError, match="without probabilities"):
+        Predictions(Classification(("a",), label_output=0), [np.array(["a"])]).top()

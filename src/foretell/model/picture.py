@@ -8,6 +8,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import math
 import zlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -60,8 +61,7 @@ def draw(
     Raises:
         RuntimeMissing: Pillow is not installed.
     """
-    pen = _pen(picture)
-    copy, tool, font, width = pen
+    copy, tool, font, width = _pen(picture)
     for i in reversed(range(len(labels))):
         x_min, y_min, x_max, y_max = (float(v) for v in boxes[i])
         colour = colour_of(labels[i])
@@ -90,20 +90,22 @@ def contact_sheet(pictures: Sequence[Image], titles: Sequence[str] = (), *, cell
     from PIL import Image as images
     from PIL import ImageDraw
 
-    columns = columns or max(1, min(len(pictures), round(len(pictures) ** 0.5 + 0.49)))
-    font = _font(13)
-    line = 20 if len(titles) else 0
-    rows = max(1, -(-len(pictures) // columns))
-    step = cell + _GAP
-    sheet = images.new("RGB", (columns * step + _GAP, rows * (step + line) + _GAP), _PAPER)
+    columns = columns or max(1, min(len(pictures), math.ceil(len(pictures) ** 0.5)))
+    font, line = _font(13), 20 if len(titles) else 0
+    small = [_smaller(p, cell) for p in pictures]
+    rows = [small[at : at + columns] for at in range(0, len(small), columns)]
+    heights = [max(p.height for p in row) for row in rows]
+    sheet = images.new("RGB", (columns * (cell + _GAP) + _GAP, sum(h + line + _GAP for h in heights) + _GAP), _PAPER)
     tool = ImageDraw.Draw(sheet)
-    for i, picture in enumerate(pictures):
-        small = picture.convert("RGB")
-        small.thumbnail((cell, cell))
-        left, top = _GAP + i % columns * step, _GAP + i // columns * (step + line)
-        sheet.paste(small, (left + (cell - small.width) // 2, top + (cell - small.height) // 2))
-        if len(titles):
-            tool.text((left, top + cell + 2), _shortened(font, titles[i], cell), font=font, fill=_INK)
+    top = _GAP
+    for r, (row, height) in enumerate(zip(rows, heights, strict=True)):
+        for c, picture in enumerate(row):
+            left = _GAP + c * (cell + _GAP)
+            sheet.paste(picture, (left + (cell - picture.width) // 2, top + (height - picture.height) // 2))
+            if len(titles):
+                title = _shortened(font, titles[r * columns + c], cell)
+                tool.text((left, top + height + 2), title, font=font, fill=_INK)
+        top += height + line + _GAP
     return sheet
 
 
@@ -111,9 +113,7 @@ def html_of(pictures: Sequence[Image], titles: Sequence[str] = ()) -> str:
     """Return pictures as HTML that needs no file: each made small enough for a page, with its title."""
     parts = []
     for i, picture in enumerate(pictures):
-        small = picture.convert("RGB")
-        small.thumbnail((_NOTEBOOK_SIDE, _NOTEBOOK_SIDE))
-        data = base64.b64encode(jpeg_of(small)).decode()
+        data = base64.b64encode(jpeg_of(_smaller(picture, _NOTEBOOK_SIDE))).decode()
         title = html.escape(titles[i]) if len(titles) else ""
         parts.append(
             '<figure style="display:inline-block;margin:4px">'
@@ -134,6 +134,13 @@ def jpeg_of(picture: Image) -> bytes:
     held = io.BytesIO()
     picture.convert("RGB").save(held, "JPEG", quality=_JPEG_QUALITY)
     return held.getvalue()
+
+
+def _smaller(picture: Image, side: int) -> Image:
+    """Return an RGB copy whose longer side is at most this long."""
+    small = picture.convert("RGB")
+    small.thumbnail((side, side))
+    return small
 
 
 def _pen(picture: Image) -> tuple[Image, ImageDraw, Any, int]:
