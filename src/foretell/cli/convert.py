@@ -12,6 +12,7 @@ from foretell.errors import ConfigError
 
 if TYPE_CHECKING:
     from foretell.model.convert import Report
+    from foretell.signature import TensorSpec
 
 __all__ = ["add"]
 
@@ -30,6 +31,9 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--target", metavar="COL", help="column of the sample with the truth: left out, and scored")
     parser.add_argument("--labels", metavar="FILE", help="names of the classes: a line each, or a JSON list")
     parser.add_argument("--trust", action="store_true", help="open a file that may run code, boxed in")
+    parser.add_argument(
+        "--input", action="append", default=[], metavar="NAME:DATATYPE:SHAPE", help="what a TorchScript file takes"
+    )
     parser.add_argument("--tolerance", type=float, help="largest difference of a row; the default fits the model")
     parser.set_defaults(run=_run)
 
@@ -46,9 +50,32 @@ def _run(args: argparse.Namespace) -> int:
         labels=_labels(args.labels) if args.labels else None,
         trust=args.trust,
         tolerance=args.tolerance,
+        inputs=[_input(text) for text in args.input],
     )
     sys.stdout.write(_told(report))
     return 0
+
+
+def _input(text: str) -> TensorSpec:
+    """Read `x:FP32:-1,3,224,224`."""
+    from foretell.dtypes import DATATYPES
+    from foretell.signature import TensorSpec
+
+    name, _, rest = text.partition(":")
+    datatype, _, dims = rest.partition(":")
+    try:
+        shape = tuple(int(d) for d in dims.split(","))
+    except ValueError:
+        shape = ()
+    if (
+        not name
+        or datatype not in DATATYPES
+        or datatype == "BYTES"
+        or not shape
+        or any(d < -1 or d == 0 for d in shape)
+    ):
+        raise ConfigError(f'--input "{text}": expected NAME:DATATYPE:SHAPE, such as x:FP32:-1,3,224,224')
+    return TensorSpec(name, datatype, shape)
 
 
 def _labels(path: str) -> list[str]:

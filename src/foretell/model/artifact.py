@@ -25,7 +25,7 @@ from foretell.model.strangers import stranger
 
 __all__ = ["Artifact", "Format", "judge", "judge_bytes", "read_bytes", "refuse_pickle"]
 
-Format = Literal["onnx", "xgboost", "lightgbm", "catboost", "skops", "pickle", "torch", "bundle"]
+Format = Literal["onnx", "xgboost", "lightgbm", "catboost", "skops", "pickle", "torch", "torchscript", "bundle"]
 
 _EXPECTED = (
     "an ONNX, XGBoost (.json, .ubj), LightGBM (.txt), CatBoost (.cbm, .json), PyTorch (.pt2) or skops file, a joblib "
@@ -42,8 +42,8 @@ _SUFFIXES: dict[str, tuple[Format, ...]] = {
     ".pkl": ("pickle",),
     ".pickle": ("pickle",),
     ".pt2": ("torch",),
-    ".pt": ("torch",),
-    ".pth": ("torch",),
+    ".pt": ("torch", "torchscript"),
+    ".pth": ("torch", "torchscript"),
 }
 _NOT_MODELS = {".csv", ".parquet", ".arrow", ".jsonl", ".md", ".py", ".toml", ".yaml", ".yml", ".png", ".data", ".log"}
 _FOLDER_FILES = 256
@@ -270,6 +270,8 @@ def _zip(path: Path, content: bytes) -> Found | None:
     kind = kind_of_torch_file(names)
     if kind == "program":
         return "torch", "a PyTorch program"
+    if kind == "torchscript":
+        return "torchscript", "a TorchScript file"
     if kind is not None:
         raise refuse_torch(path.name, kind, content)
     return None

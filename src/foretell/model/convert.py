@@ -32,6 +32,7 @@ from foretell.model.relabel import relabel
 from foretell.model.runtimes import Runner
 from foretell.model.sample import fit_sample, score
 from foretell.model.tensor_proof import prove_tensors
+from foretell.signature import TensorSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,6 +85,7 @@ def convert(
     labels: Sequence[str] | None = None,
     trust: bool = False,
     tolerance: float | None = None,
+    inputs: Sequence[TensorSpec] = (),
 ) -> Report:
     """Convert an artifact into a bundle, proven against the original.
 
@@ -95,6 +97,7 @@ def convert(
         labels: Names of the classes, in their order.
         trust: Whether to open a file that may run code, boxed in.
         tolerance: Largest difference of a row; see `proof.Tolerance`. None: by what the graph computes in.
+        inputs: What a TorchScript file takes, in the order of its forward; others say it themselves.
 
     Raises:
         ProofFailed: A runner answers otherwise than the original; nothing was written.
@@ -110,8 +113,8 @@ def convert(
     truth = None
     if sample is not None:
         sample, truth = _without_target(sample, target)
-    opened = open_artifact(artifact, trust=trust, sample=sample)
-    if opened.format == "torch":
+    opened = open_artifact(artifact, trust=trust, sample=sample, inputs=inputs)
+    if artifact.format == "torch":
         opened = with_onnx(artifact.path.name, opened)
     try:
         report, proven, golden, limit = _prove(artifact, opened, sample, truth, tolerance, folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from foretell.errors import InternalError, ProofFailed, RuntimeMissing
+from foretell.errors import ConfigError, InternalError, ProofFailed, RuntimeMissing
 from foretell.model.artifact import Artifact, judge
 from foretell.model.bundle import Bundle, Golden, read_bundle
 from foretell.model.formats.base import Answers, Opened
 from foretell.model.model import Model
 from foretell.model.proof import Tolerance, compare
 from foretell.model.tasks.predictions import Predictions
-from foretell.signature import Signature
+from foretell.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,6 +32,7 @@ _FORMATS = {
     "lightgbm": "lightgbm",
     "catboost": "catboost",
     "torch": "torch",
+    "torchscript": "torchscript",
 }
 """File of the family in `formats/`, imported when a model of it is opened."""
 
@@ -80,14 +81,27 @@ def _only_first(opened: Opened) -> Opened:
     return replace(opened, runners=(min(opened.runners, key=lambda runner: runner.rows_from),))
 
 
-def open_artifact(artifact: Artifact, *, trust: bool = False, sample: pa.Table | None = None) -> Opened:
-    """Open a bare artifact by its format. The caller closes `reference`."""
+def open_artifact(
+    artifact: Artifact,
+    *,
+    trust: bool = False,
+    sample: pa.Table | None = None,
+    inputs: Sequence[TensorSpec] = (),
+) -> Opened:
+    """Open a bare artifact by its format. The caller closes `reference`.
+
+    `inputs` say what a TorchScript file takes; others say it themselves.
+    """
+    if inputs and artifact.format != "torchscript":
+        raise ConfigError(f'"{artifact.path.name}": says itself which inputs it takes; leave --input out')
     if artifact.format not in _FORMATS:
         raise InternalError(f'"{artifact.path.name}": format "{artifact.format}" has no opener. This is a bug.')
     module = import_module(f"foretell.model.formats.{_FORMATS[artifact.format]}")
     opened: Opened
     if _FORMATS[artifact.format] == "sklearn":
         opened = module.open_model(artifact.path, trust=trust, sample=sample)
+    elif artifact.format == "torchscript":
+        opened = module.open_model(artifact.path.name, artifact.content, trust=trust, inputs=inputs)
     elif artifact.format == "onnx":
         opened = module.open_model(artifact.path.name, artifact.content, artifact.path.parent)
     else:

@@ -14,6 +14,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -27,10 +28,11 @@ from foretell.model.estimators.opening import Held, hold
 from foretell.model.estimators.outcome import Outcome, final, unwrap
 from foretell.model.estimators.reading import Reading, host, read
 from foretell.model.estimators.rows import frame_of_table, frame_of_tensors
+from foretell.model.estimators.torchscript import Script
 from foretell.model.formats.base import Answers
 from foretell.model.runtimes.frames import pack_array, unpack_array, unpack_table
 from foretell.model.tasks.classification import Classification
-from foretell.signature import Field
+from foretell.signature import Field, TensorSpec
 
 __all__ = ["Session"]
 
@@ -49,6 +51,7 @@ class Session:
         self._inputs: Inputs | None = None
         self._outcome: Outcome | None = None
         self._fields: tuple[Field, ...] = ()
+        self._script: Script | None = None
 
     def answer(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
         """Answer one command.
@@ -69,6 +72,8 @@ class Session:
         return command(header, payloads)
 
     def _open(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        if header["kind"] == "torchscript":
+            return self._open_script(header, payloads)
         self._held = hold(payloads[0], str(header["kind"]), trust=header["trust"] is True)
         self._estimator = unwrap(self._held.estimator)
         sample = unpack_table(payloads[1]) if len(payloads) > 1 else None
@@ -80,7 +85,17 @@ class Session:
         self._inputs, self._outcome = reading.inputs, reading.outcome
         return self._description(reading), list(reading.graphs.values())
 
+    def _open_script(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        script = Script(payloads[0], trust=header["trust"] is True)
+        inputs = [TensorSpec(s["name"], s["datatype"], tuple(s["shape"])) for s in header["inputs"]]
+        outputs = script.outputs(inputs)
+        graph, why = script.graph(inputs, outputs)
+        return {"outputs": [asdict(s) for s in outputs], "why": why}, [graph] if graph else []
+
     def _host(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
+        if header["kind"] == "torchscript":
+            self._script = Script(payloads[0], trust=header["trust"] is True)
+            return {}, []
         self._estimator = unwrap(hold(payloads[0], str(header["kind"]), trust=header["trust"] is True).estimator)
         self._fields = tuple(Field(**{**f, "categories": tuple(f["categories"])}) for f in header["fields"])
         self._inputs, self._outcome = host(self._estimator, self._fields, header["named"] is True)
@@ -120,8 +135,10 @@ class Session:
         return {"seconds": _median_s(lambda: getattr(self._estimator, method)(frame))}, []
 
     def _infer(self, header: dict[str, Any], payloads: list[bytes]) -> Answer:
-        inputs, outcome = self._opened()
         arrays = [unpack_array(p) for p in payloads]
+        if self._script is not None:
+            return {}, [pack_array(a) for a in self._script.infer(arrays)]
+        inputs, outcome = self._opened()
         if len(arrays) != len(self._fields):
             raise LoadError(f"{len(arrays)} tensors, expected one for each of {len(self._fields)} fields")
         frame = frame_of_tensors(arrays, self._fields, inputs)

@@ -58,12 +58,12 @@ def with_onnx(name: str, opened: Opened) -> Opened:
 
 
 class TorchReference:
-    """The program in PyTorch, asked for rows of a table. See `Reference`."""
+    """The network in PyTorch, the last of the runners, asked for rows of a table. See `Reference`."""
 
     def __init__(self, opened: Opened) -> None:
         self._task = opened.task
         self._prepare = TablePreparation(opened.signature).prepare
-        self._runtime = open_runtime(opened.runners[0], opened.signature)
+        self._runtime = open_runtime(opened.runners[-1], opened.signature)
 
     def predict(self, rows: pa.Table) -> Answers:
         """Answer rows of the fields."""

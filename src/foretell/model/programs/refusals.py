@@ -32,14 +32,9 @@ def refuse_torch(name: str, kind: TorchKind, content: bytes) -> LoadError:
 
     Args:
         name: Of the file.
-        kind: Anything but `program`.
+        kind: Anything but `program` and `torchscript`.
         content: The file; a pickle in it is read without running it, to say what it holds.
     """
-    if kind == "torchscript":
-        return ArtifactUntrusted(
-            f'"{name}": a TorchScript file, which PyTorch reads without checking it; in Python, where the network is, '
-            f"with an example of its input: {_EXPORT}"
-        )
     if kind == "compiled":
         return ArtifactUntrusted(
             f'"{name}": machine code that PyTorch compiled (AOTInductor), which would run unchecked; '
