@@ -1,7 +1,7 @@
 """Servers under a closed loop: Foretell beside its rivals, each in an environment of its own, in turn.
 
 python benchmarks/serve.py [--part tensors|ames|grpc ...] [--only NAME ...] [--seconds S] [--rounds N] [--patience S]
-                           [--json FILE]
+                           [--json FILE] [--show FILE]
 
 Needs wrk, and for gRPC h2load. The first run installs the rivals (gigabytes). A rival that fails to install or to start
 is reported with the reason; the table goes on.
@@ -26,7 +26,8 @@ from common import DATA, heading, many, saved, session, verdict
 from rivals import rows, tensors
 from rivals.rival import Server
 from serving.grpc_load import over_grpc
-from serving.table import markdown, ratio
+from serving.load import Load
+from serving.table import markdown, of, ratio
 from serving.turns import Measured, Questions, measure_in_turn
 
 ROWS = 64
@@ -94,7 +95,7 @@ def judge(part: str, measured: Sequence[Measured]) -> bool:
             slower = _p99(ours) / _p99(one)
             good.append(verdict(f"{part}, c=64: p99 beside that of {name}", slower, 1, at_most=True))
     if part == "tensors" and ours:
-        per_s = median(load.per_s for load in ours.loads["64"])
+        per_s = of(ours, "64", lambda load: load.per_s)
         good.append(verdict("tensors, c=64: requests/s", per_s, 25_000))
         good.append(verdict("tensors, c=1: p50 in ms", _p50(ours), 0.35, at_most=True))
         good.append(verdict("seconds until ready", median(ours.ready_s), 1, at_most=True))
@@ -105,11 +106,11 @@ def judge(part: str, measured: Sequence[Measured]) -> bool:
 
 
 def _p99(one: Measured) -> float:
-    return median(load.p99_ms for load in one.loads["64"])
+    return of(one, "64", lambda load: load.p99_ms)
 
 
 def _p50(one: Measured) -> float:
-    return median(load.p50_ms for load in one.loads["1"])
+    return of(one, "1", lambda load: load.p50_ms)
 
 
 def main() -> bool:
@@ -121,9 +122,11 @@ def main() -> bool:
         often = {"seconds": options.seconds, "rounds": options.rounds, "patience_s": options.patience}
         return measure_in_turn(picked, model, questions, **often, **how)
 
-    every, good = {}, True
-    for part in options.part or PARTS:
-        measured = every[part] = PARTS[part](measure)
+    shown = json.loads(options.show.read_text()) if options.show else {}
+    every: dict[str, list[Measured]] = {}
+    good = True
+    for part in options.part or shown or PARTS:
+        measured = every[part] = [_read(one) for one in shown[part]] if shown else PARTS[part](measure)
         print(markdown(measured, next((one for one in measured if one.name == "foretell"), None)), end="\n\n")
         good = judge(part, measured) and good
         if options.json:
@@ -139,7 +142,13 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3, help="turns of every server (3)")
     parser.add_argument("--patience", type=float, default=15, metavar="S", help="wait for a quiet machine (15)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="where to write every number of every round")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="measure nothing: the table of what --json wrote")
     return parser.parse_args()
+
+
+def _read(one: dict[str, Any]) -> Measured:
+    loads = {c: [Load(**load) for load in loads] for c, loads in one.pop("loads").items()}
+    return Measured(**one, loads=loads)
 
 
 if __name__ == "__main__":

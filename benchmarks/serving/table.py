@@ -1,4 +1,7 @@
-"""What was measured as a table in Markdown: medians over the rounds, and ratios of single rounds.
+"""What was measured as a table in Markdown: medians over the rounds, and ratios of these.
+
+A load counts if other work left the machine to it; which do is known without looking at what they showed. Where none
+does all count, and the cell has a `~`.
 
 Knows no server by name; ours are marked.
 """
@@ -28,9 +31,9 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
         if one.failed or not one.loads:
             lines.append(_line([one.name, f"not measured: {one.failed}", *[""] * (len(head) + len(times) - 2)]))
             continue
-        cells = [one.name, *(_rate(one.loads[c]) for c in at)]
-        cells.append(f"{_of(one.loads['64'], lambda load: load.p99_ms):.3g} ms")
-        cells.append(f"{_of(one.loads['64'], lambda load: load.cpu_us):,.0f}")
+        cells = [one.name, *(_rate(one, c) for c in at)]
+        cells.append(f"{of(one, '64', lambda load: load.p99_ms):.3g} ms")
+        cells.append(f"{of(one, '64', lambda load: load.cpu_us):,.0f}")
         cells.append(f"{median(one.idle_mb):.0f} / {median(one.loaded_mb):.0f} ({median(one.loaded_pss_mb):.0f})")
         cells.append(f"{median(one.ready_s):.2f} s")
         if has_rivals and ours is not None:
@@ -44,20 +47,22 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
 
 
 def ratio(ours: Measured, rival: Measured, connections: str) -> float:
-    """Return how many times the rival's requests/s ours answers: the median over the rounds both took part in."""
-    turns = zip(ours.loads[connections], rival.loads[connections], strict=False)
-    return median(mine.per_s / theirs.per_s for mine, theirs in turns)
+    """Return how many times the rival's requests/s ours answers."""
+    return of(ours, connections, lambda load: load.per_s) / of(rival, connections, lambda load: load.per_s)
+
+
+def of(one: Measured, connections: str, number: Callable[[Load], float]) -> float:
+    """Return the median of a number over the quiet loads."""
+    return median(number(load) for load in one.quiet(connections))
 
 
 def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _of(loads: Sequence[Load], number: Callable[[Load], float]) -> float:
-    return median(number(load) for load in loads)
-
-
-def _rate(loads: Sequence[Load]) -> str:
-    bad = _of(loads, lambda load: load.bad_share)
+def _rate(one: Measured, connections: str) -> str:
+    bad = of(one, connections, lambda load: load.bad_share)
     refused = f", {bad:.0%} refused" if bad >= 0.005 else ""
-    return f"{_of(loads, lambda load: load.per_s):,.0f} ({_of(loads, lambda load: load.p50_ms):.3g} ms{refused})"
+    disturbed = "~" if one.is_disturbed(connections) else ""
+    per_s, p50_ms = of(one, connections, lambda load: load.per_s), of(one, connections, lambda load: load.p50_ms)
+    return f"{disturbed}{per_s:,.0f} ({p50_ms:.3g} ms{refused})"

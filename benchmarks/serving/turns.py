@@ -23,6 +23,10 @@ from serving.load import Load, LoadError, wrk
 from serving.processes import Running, StartError, free_port, others_cpu_s, started, wait_for_quiet
 
 CONNECTIONS = 1, 16, 64
+ATTEMPTS = 4
+"""Most runs of a load that other work disturbs."""
+QUIET_SHARE = 0.15
+"""Of the machine, the most that other work may use during a load that is called quiet."""
 Loads = dict[str, Load]
 """By the number of connections, `1`, `16`, `64`; with streams `1x64`."""
 
@@ -54,13 +58,18 @@ class Measured:
     loads: dict[str, list[Load]] = field(default_factory=dict)
     failed: str = ""
 
+    def quiet(self, connections: str) -> list[Load]:
+        """Return the loads that other work left alone; all of them, where it spared none."""
+        loads = self.loads[connections]
+        return [load for load in loads if load.others_share <= QUIET_SHARE] or loads
+
+    def is_disturbed(self, connections: str) -> bool:
+        """Return whether other work spared none of the loads."""
+        return all(load.others_share > QUIET_SHARE for load in self.loads[connections])
+
 
 class WrongAnswerError(Exception):
     """A server answered, but not what the original does; the text is one line."""
-
-
-ATTEMPTS = 4
-QUIET_SHARE = 0.15
 
 
 def quietest(load: Callable[[], Load], running: Running) -> Load:
