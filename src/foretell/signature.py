@@ -115,8 +115,8 @@ class Column:
 class Image:
     """How a picture becomes one row of an input tensor.
 
-    1. decode   to 8 bits a channel, turned upright as its EXIF orientation says; what is transparent is laid over
-                white, grey and CMYK become RGB
+    1. decode   to RGB of 8 bits, as Pillow's convert("RGB") does: grey and CMYK become RGB, transparency is dropped;
+                of 16 bits the high 8; turned upright as the EXIF orientation says
     2. fit      resized and placed (`fit`, `resize`, `antialias`), in 8 bits
     3. colour   channels put in order, or made grey
     4. scale    x = (pixel * scale - mean) / std for pixel = 0 ... 255, also of the padding; then the layout
@@ -147,6 +147,10 @@ class Image:
     """Value, 0 to 255, of the pixels a letterbox fills in, in every channel. YOLO: 114, darknet: 128."""
     place: Place = "centre"
     """Only with letterbox."""
+    exact: bool = False
+    """Whether every pixel is decoded and resized the reference way, slower, for the same bits on every machine.
+    Otherwise a large JPEG may be decoded at a half, a quarter or an eighth of its sides, never below twice those
+    of the resized picture, and resized with shorter coefficients: docs/images.md has the differences."""
 
     @property
     def channels(self) -> int:

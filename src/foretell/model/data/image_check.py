@@ -57,8 +57,11 @@ def _check_words(image: Image) -> None:
         got = getattr(image, key)
         if got not in words:
             raise ArtifactInvalid(f"signature.image: {key} {got!r}, expected {', '.join(words)}")
-    if not isinstance(image.antialias, bool):
-        raise ArtifactInvalid(f"signature.image: antialias {image.antialias!r}, expected true or false")
+    for key in ("antialias", "exact"):
+        if not isinstance(getattr(image, key), bool):
+            raise ArtifactInvalid(f"signature.image: {key} {getattr(image, key)!r}, expected true or false")
+    if not image.antialias and image.resize in ("lanczos", "box"):
+        raise ArtifactInvalid(f'signature.image: resize "{image.resize}" without antialias; expected it with antialias')
 
 
 def _check_sizes(image: Image) -> None:
