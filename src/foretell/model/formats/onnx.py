@@ -3,13 +3,14 @@
 1 parse    a whole ModelProto, or refused
 2 check    nesting, operators, functions, sizes of tensors
 3 embed    data in other files is taken in, if it lies plainly beside the model
-4 read     inputs -> fields, outputs -> task; ZipMap is taken out
+4 read     inputs -> fields or a picture, outputs -> task; ZipMap is taken out
 
 Nothing here runs the model. An ONNX file is its own original, so there is no reference to prove it against.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -20,7 +21,8 @@ from foretell.model.formats.onnx_external import MAX_MODEL_BYTES, embed
 from foretell.model.formats.onnx_fields import fields_of
 from foretell.model.formats.onnx_graph import attribute, check, parse, tensors
 from foretell.model.formats.onnx_proto import set_float_tensor
-from foretell.model.formats.onnx_task import meaning_of, unzip
+from foretell.model.formats.onnx_task import makers_of, meaning_of, unzip
+from foretell.model.formats.onnx_vision import sight_of
 from foretell.model.runtimes import Runner
 from foretell.signature import Signature, TensorSpec
 
@@ -37,13 +39,16 @@ _DATATYPES = {
 _MAX_RANK = 16
 
 
-def open_model(name: str, content: bytes, folder: Path | None = None) -> Opened:
+def open_model(name: str, content: bytes, folder: Path | None = None, given: Mapping[str, Any] | None = None) -> Opened:
     """Read an ONNX model.
 
     Args:
         name: Of its file, for messages.
         content: The file.
         folder: Where it lies; data that it keeps in other files is looked for there and nowhere else.
+        given: For a network of pictures: tables `task` and `signature.image` as somebody wrote them, maybe empty.
+            It takes pictures if with them everything is known; what is not is asked for in the notes. None: it
+            takes tensors.
 
     Raises:
         ArtifactInvalid: It is damaged, or cannot be run here: custom operators, sequences, over 2 GiB.
@@ -64,13 +69,17 @@ def open_model(name: str, content: bytes, folder: Path | None = None) -> Opened:
     _give_out(model, added)
     runs = model.SerializeToString() if embedded or zipped or added else content
     signature = Signature(inputs, meaning.outputs, made.fields, MappingProxyType(dict(made.columns or {})), made.named)
+    task = meaning.task
+    sight = sight_of(inputs, outputs, makers_of(model.graph, outputs), metadata, given)
+    if sight is not None and given is not None and sight.signature is not None and sight.task is not None:
+        signature, task = sight.signature, sight.task
     return Opened(
         format="onnx",
         signature=signature,
-        task=meaning.task,
+        task=task,
         runners=(Runner("onnxruntime", "model.onnx", runs),),
         about=_about(model),
-        notes=(*made.notes, *meaning.notes, *_notes(inputs, embedded)),
+        notes=(*made.notes, *meaning.notes, *_notes(inputs, embedded), *(sight.notes if sight else ())),
     )
 
 

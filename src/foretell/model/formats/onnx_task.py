@@ -22,7 +22,7 @@ from foretell.signature import Label, TensorSpec
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto
 
-__all__ = ["Meaning", "meaning_of", "unzip"]
+__all__ = ["Meaning", "makers_of", "meaning_of", "unzip"]
 
 _CLASSIFIERS = {"TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier"}
 _REGRESSORS = {"TreeEnsembleRegressor", "LinearRegressor", "SVMRegressor", "TreeEnsemble"}
@@ -94,6 +94,19 @@ def meaning_of(
     if len(outputs) == 1 and outputs[0].datatype in _FLOATS and _is_numbers(look, outputs[0]):
         return Meaning(Regression(), outputs)
     return Meaning(Tensors(tuple(o.name for o in outputs)), outputs)
+
+
+def makers_of(graph: GraphProto, outputs: tuple[TensorSpec, ...]) -> dict[str, str]:
+    """Return the operator that makes each output, by its name; a sum is told only where it adds to a product."""
+    look = _Graph(graph)
+    makers = {}
+    for spec in outputs:
+        node = look.source(spec.name)[1]
+        makers[spec.name] = node.op_type if node is not None else ""
+        if node is not None and node.op_type == "Add":
+            before = {made.op_type for name in node.input if (made := look.source(name)[1]) is not None}
+            makers[spec.name] = "Add" if before & {"MatMul", "Gemm", "Conv"} else ""
+    return makers
 
 
 class _Graph:
