@@ -106,7 +106,7 @@ def convert(out: Path) -> None:
     graph.save(out / "efficientnet.onnx", "efficientnet-lite0", takes, gives, {"names": str(dict(enumerate(classes)))})
     # The centre 7/8 of the shorter side, as in the paper's own evaluation.
     image: dict[str, Any] = {"input": "image", "width": SIDE, "height": SIDE, "fit": "crop", "crop_from": 256}
-    image |= {"resize": "bicubic", "mean": [127.0], "std": [128.0]}
+    image |= {"resize": "bicubic", "colour": "rgb", "scale": 1.0, "mean": [127.0], "std": [128.0]}
     task = {"name": "classification", "classes": classes, "probability_output": 0, "logits": True, "top": 5}
     (out / "efficientnet.toml").write_text(tomli_w.dumps({"task": task, "signature": {"image": image}}))
 

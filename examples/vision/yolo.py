@@ -183,7 +183,7 @@ def convert(out: Path) -> None:
     converter.graph.save(out / "yolo.onnx", "yolov3-tiny", takes, gives, {"names": str(dict(enumerate(classes)))})
     image = {"input": "images", "width": converter.width, "height": converter.height, "fit": "letterbox"}
     # Darknet fills up with grey, 0.5, and resizes without widening its filter.
-    image |= {"antialias": False, "pad": 128, "scale": 1 / 255}
+    image |= {"resize": "bilinear", "antialias": False, "pad": 128, "colour": "rgb", "scale": 1 / 255}
     task = {"name": "detection", "layout": "yolo", "classes": classes}
     (out / "yolo.toml").write_text(tomli_w.dumps({"task": task, "signature": {"image": image}}))
 

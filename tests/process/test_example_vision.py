@@ -16,7 +16,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
+from foretell.model.data.image import ImagePreparation
 from foretell.model.describe import read_task
+from foretell.model.formats.onnx import open_model
 from foretell.model.tasks.detection import Detection
 from foretell.model.tasks.predictions import Predictions
 from foretell.model.tracking import Tracker
@@ -322,3 +324,23 @@ def test_what_is_in_the_photos(real: Path) -> None:
     assert best["china.jpg"][0][0] == "palace"
     names = json.loads((real / "imagenet1k_label_to_names.json").read_text())
     assert [c.split(" (")[0] in names[str(i)] for i, c in enumerate(task.classes)] == [True] * 1000
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["yolo", "efficientnet"])
+def test_what_is_written_beside_a_network_is_all_that_it_needs(real: Path, name: str) -> None:
+    given = tomllib.loads((real / f"{name}.toml").read_text())
+    opened = open_model(f"{name}.onnx", (real / f"{name}.onnx").read_bytes(), None, given)
+    image = opened.signature.image
+    assert image is not None, opened.notes
+    preparation = ImagePreparation(opened.signature)
+    files = [real / n for n in ("coffee.png", "flower.jpg", "chelsea.png")]
+    tensors, _, _, geometry = preparation.prepare(files)
+    outputs = ort.InferenceSession(real / f"{name}.onnx").run(None, tensors)
+    if isinstance(opened.task, Detection):
+        outputs = opened.task.objects(outputs, geometry, (image.width, image.height)).arrays()
+    found = Predictions(opened.task, outputs, sources=[f.name for f in files], picture=lambda i: Image.open(files[i]))
+    columns = found.to_columns()
+    best = dict(zip(columns["source"].tolist(), columns["label" if name == "yolo" else "prediction"], strict=False))
+    assert best["coffee.png"] == {"yolo": "cup", "efficientnet": "espresso"}[name]
+    assert found.draw().width > 600
