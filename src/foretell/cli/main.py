@@ -40,6 +40,8 @@ class _Parser(argparse.ArgumentParser):
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
     args = _parser().parse_args(argv)
+    if getattr(args, "device", None):
+        os.environ["FORETELL_DEVICE"] = args.device  # which processes of models inherit
     try:
         code: int = args.run(args)
         sys.stdout.flush()
@@ -70,8 +72,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--debug", action="store_true", help="on an error, show where in the code it happened")
+    running = argparse.ArgumentParser(add_help=False, parents=[shared])
+    running.add_argument("--device", metavar="DEVICE", help="where PyTorch runs: auto, cpu, cuda or cuda:N")
     for name in _COMMANDS:
-        import_module(f"foretell.cli.{name}").add(commands, shared)
+        import_module(f"foretell.cli.{name}").add(commands, shared if name == "inspect" else running)
     return parser
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from foretell.dtypes import dtype_of
 from foretell.errors import ConfigError, InternalError, ProofFailed, RuntimeMissing
 from foretell.model.artifact import Artifact, judge
 from foretell.model.bundle import Bundle, Golden, read_bundle
@@ -158,7 +159,7 @@ def golden_columns(signature: Signature, rows: list[dict[str, Any]]) -> dict[str
     """Return golden rows as columns or, where the model takes bare tensors, as arrays."""
     if signature.fields:
         return {f.name: [row.get(f.name) for row in rows] for f in signature.fields}
-    return {spec.name: np.array([row[spec.name] for row in rows]) for spec in signature.inputs}
+    return {spec.name: np.array([row[spec.name] for row in rows], dtype_of(spec.datatype)) for spec in signature.inputs}
 
 
 def _golden_answers(golden: Golden) -> Answers:

@@ -28,7 +28,7 @@ __all__ = ["LOADER", "Transport", "best_transport", "start_process_instance"]
 LOADER = "foretell.model.load:load_steady"
 Transport = Literal["packets", "stream"]
 _SOCKET_BYTES = 1 << 20
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV")
+_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "LD_LIBRARY_PATH", "VIRTUAL_ENV", "FORETELL_DEVICE")
 """Of the front's environment; everything else may hold secrets."""
 
 

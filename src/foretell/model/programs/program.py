@@ -37,6 +37,7 @@ _MOST_JSON_BYTES = 512 << 20
 _MOST_NODES = 500_000
 _MOST_RANK = 64
 _SYMBOL = re.compile(r"Symbol\('(\w{1,40})'[\w=, ]{0,200}\)|(\w{1,40})")
+_NAME = re.compile(r"[\w.:/-]{1,200}")
 _TREE = re.compile(r'"type":\s*"builtins\.dict"')
 _AS_MUCH_AS_YOU_LIKE = 1 << 40
 
@@ -118,14 +119,16 @@ def read_program(name: str, content: bytes) -> Program:
     try:
         return _Reader(Members(content)).program()
     except Damaged as error:
-        raise ArtifactInvalid(f'"{name}": a PyTorch program, but {error}; copy it again, or export it again') from error
+        what = f"a PyTorch program, but {error}; copy it again, or export it again"
     except _Refused as error:
-        raise ArtifactInvalid(f'"{name}": a PyTorch program that cannot be opened here: {error}') from error
+        what = f"a PyTorch program that cannot be opened here: {error}"
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, RecursionError, OverflowError) as error:
-        what = f"{type(error).__name__}: {error}"[:200]
-        raise ArtifactInvalid(
-            f'"{name}": a PyTorch program whose graph cannot be read ({what}); export it again'
-        ) from None
+        what = (
+            f"a PyTorch program whose graph cannot be read ({type(error).__name__}: {error}"[:300]
+            + "); export it again"
+        )
+    # Names in the file end up in the message.
+    raise ArtifactInvalid(f'"{name}": ' + "".join(c if c.isprintable() else "?" for c in what))
 
 
 class _Refused(Exception):
@@ -242,8 +245,8 @@ class _Reader:
         return Tensor(name, _datatype(meta["dtype"], name), shape, symbol)
 
     def _define(self, name: Any) -> None:
-        if not isinstance(name, str) or name in self._seen:
-            raise ValueError(f"value {str(name)[:60]!r} is defined twice, or has no name")
+        if not isinstance(name, str) or name in self._seen or not _NAME.fullmatch(name):
+            raise ValueError(f"value {str(name)[:60]!r} is defined twice, or has no proper name")
         self._seen.add(name)
 
     def _node(self, node: Any) -> Node:
@@ -332,7 +335,7 @@ def _output_names(module: Any, count: int) -> list[str]:
     calls = [c for c in module.get("module_call_graph", []) if c.get("fqn") == ""]
     spec = (calls[0].get("signature") or {}).get("out_spec", "") if calls else ""
     keys = _keys(spec) if isinstance(spec, str) and _TREE.search(spec[:200]) else []
-    if len(keys) == count and len(set(keys)) == count and all(re.fullmatch(r"[\w.:-]{1,100}", k) for k in keys):
+    if len(keys) == count and len(set(keys)) == count and all(_NAME.fullmatch(k) for k in keys):
         return keys
     return ["output"] if count == 1 else [f"output_{i}" for i in range(count)]
 

@@ -168,7 +168,10 @@ def device_named(wanted: str) -> str:
     index = int(wanted.partition(":")[2] or 0)
     if not torch.cuda.is_available() or index >= torch.cuda.device_count():
         count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        raise ConfigError(f'device "{wanted}": PyTorch {torch.__version__} sees {count} GPUs here; use --device cpu')
+        raise ConfigError(
+            f'device "{wanted}": PyTorch {torch.__version__} sees {count} GPUs here (a boxed-in worker none: '
+            "--isolation none); use --device cpu"
+        )
     return f"cuda:{index}"
 
 
