@@ -185,7 +185,7 @@ def test_equal_scores_keep_the_order_of_the_outputs() -> None:
     assert found.boxes[0, :20, 0].tolist() == [i * 10 for i in range(20)]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     values=st.lists(
         st.lists(
@@ -314,4 +314,6 @@ def test_no_object_at_all() -> None:
     task = Detection(CLASSES, "yolo")
     found = task.objects([np.zeros((1, 9, 8), np.float32)], plain_geometry(1, SIZE), SIZE)
     assert Predictions(task, found.arrays()).to_list() == [[]]
-    assert Predictions(task, found.arrays()).to_arrow().num_rows == 0
+    empty = Predictions(task, found.arrays(), sources=("a.jpg",)).to_arrow()
+    assert empty.num_rows == 0
+    assert empty.schema == two_pictures().to_arrow().schema, "files of many pictures are written piece by piece"

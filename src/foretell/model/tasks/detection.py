@@ -152,7 +152,8 @@ class Detection:
         found = Objects(*outputs)
         there = np.arange(self.max_objects) < found.counts[:, None]
         boxes = found.boxes[there]
-        names = np.array([self.label(label) for label in found.labels[there].tolist()], object)
+        labels = [self.label(label) for label in found.labels[there].tolist()]
+        names = np.array(labels, object if labels else str)  # an empty column of text is one of text too
         columns = {"source": np.repeat(np.arange(len(found.counts)), found.counts), "label": names}
         columns["score"] = found.scores[there]
         return columns | {key: boxes[:, i] for i, key in enumerate(("x_min", "y_min", "x_max", "y_max"))}

@@ -143,7 +143,7 @@ class Predictions:
             return columns
         names = np.array(self.sources, object)
         source = names[columns.pop("source")] if isinstance(self._task, Detection) else names
-        return {"source": source} | columns
+        return {"source": source if len(source) else source.astype(str)} | columns
 
     def draw(self, row: int | None = None) -> Picture:
         """Return a copy of a picture with what was found in it; the original stays as it is.
