@@ -9,7 +9,7 @@ of many rows are cut into chunks that run on all cores. Knows nothing of files: 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from foretell.model.data.slices import many_rows, slices
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.model.formats.base import Opened
 from foretell.model.runtimes import Runner, Runtime, open_runtime
+from foretell.model.seeing import Seeing
 from foretell.model.tasks.predictions import Predictions, Task
 from foretell.signature import Signature
 
@@ -49,8 +50,10 @@ class Model:
         self.signature: Signature = opened.signature
         self.task_reader: Task = opened.task
         self._opened = opened
-        self._table = TablePreparation(opened.signature) if opened.signature.fields else None
-        self.prepare = (self._table or TensorPreparation(opened.signature)).prepare
+        self._seeing = Seeing(opened.signature, opened.task) if opened.signature.image else None
+        has_columns = opened.signature.fields and not self._seeing
+        self._table = TablePreparation(opened.signature) if has_columns else None
+        self.prepare = (self._seeing or self._table or TensorPreparation(opened.signature)).prepare
         """`prepare(data)` -> (tensors by input, rows, notes): the first step of `predict` alone."""
         self._threads = threads or machine.cores()
         self._lock = threading.Lock()
@@ -73,20 +76,32 @@ class Model:
             data: One row as a dict; many rows as a list of dicts, a dict of columns, a pandas or polars
                 frame, anything with Arrow columns, a list of lists, or an array of shape (rows, fields).
                 Columns go by name in any order; unnamed rows go by position.
+                For a model of pictures: a path, encoded bytes, a Pillow image, an array of uint8 (height, width, 3)
+                in RGB or (height, width) in grey; a list of them; or the prepared tensor, of floats.
 
         Returns:
             One prediction per row, in order.
 
         Raises:
-            InvalidInput: The data does not fit the signature; the message names column, row and value.
+            InvalidInput: The data does not fit the signature; the message names column, row and value, or the
+                picture that is broken.
             InferenceFailed: The runtime raised.
         """
+        if self._seeing is not None:
+            each = map if self._threads == 1 else self._threads_pool().map
+            return self._seeing.predict(data, self.infer, each, self._threads)
         if count := many_rows(data):
             return self._predict_slices(data, count)
         inputs, rows, notes = self.prepare(data)
         if 0 < rows < self._switch_rows:
             return Predictions(self.task_reader, self._first.infer(inputs), notes)
         return Predictions(self.task_reader, self.infer(inputs, rows), notes)
+
+    def predict_pictures(self, pictures: Sequence[Any]) -> Predictions:
+        """Predict some pictures in the calling thread alone; see `predict`."""
+        if self._seeing is None:
+            raise InvalidOutput(f'model "{self.name}": it takes no pictures; use Model.predict')
+        return self._seeing.predict(pictures, self.infer)
 
     def predict_arrow(self, batch: pa.RecordBatch, first_row: int = 0) -> Predictions:
         """Predict one batch of a file, in the calling thread alone.
@@ -96,7 +111,8 @@ class Model:
             first_row: Index of its first row in the whole input, for messages.
         """
         if self._table is None:
-            raise InvalidOutput(f'model "{self.name}": it takes bare tensors, not columns; use Model.predict')
+            takes = "pictures" if self._seeing else "bare tensors"
+            raise InvalidOutput(f'model "{self.name}": it takes {takes}, not columns; use Model.predict')
         inputs, rows, notes = self._table.prepare_arrow(batch, first_row)
         return Predictions(self.task_reader, self.infer(inputs, rows), notes)
 
