@@ -28,7 +28,7 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
     ]
     lines = [_line([*head, *times]), _line(["---"] * len([*head, *times]))]
     for one in measured:
-        if one.failed or not one.loads:
+        if not one.loads:
             lines.append(_line([one.name, f"not measured: {one.failed}", *[""] * (len(head) + len(times) - 2)]))
             continue
         cells = [one.name, *(_rate(one, c) for c in at)]
@@ -43,7 +43,7 @@ def markdown(measured: Sequence[Measured], ours: Measured | None) -> str:
     if shares:
         said = f"{median(shares):.0%} of the processors (median of the loads), {max(shares):.0%} at most"
         lines += ["", f"Other work took {said}."]
-    return "\n".join([*lines, "", *(f"* {one.name}: {one.settings}." for one in measured)])
+    return "\n".join([*lines, "", *(_note(one) for one in measured)])
 
 
 def ratio(ours: Measured, rival: Measured, connections: str) -> float:
@@ -54,6 +54,11 @@ def ratio(ours: Measured, rival: Measured, connections: str) -> float:
 def of(one: Measured, connections: str, number: Callable[[Load], float]) -> float:
     """Return the median of a number over the quiet loads."""
     return median(number(load) for load in one.quiet(connections))
+
+
+def _note(one: Measured) -> str:
+    failed = f" Left out after it failed: {one.failed}." if one.failed and one.loads else ""
+    return f"* {one.name}: {one.settings}.{failed}"
 
 
 def _line(cells: Sequence[str]) -> str:
