@@ -37,7 +37,8 @@ def logit(p: NDArray[Any]) -> NDArray[Any]:
 
 
 def yolo() -> list[NDArray[Any]]:
-    return [np.concatenate([centred(BOXES), np.ones((3, 1)), hot(3)], axis=1)]
+    # Objectness takes its part of the score.
+    return [np.concatenate([centred(BOXES), np.full((3, 1), 0.9375), hot(3) / 0.9375], axis=1)]
 
 
 def yolov8() -> list[NDArray[Any]]:
@@ -179,10 +180,32 @@ def test_a_box_is_its_best_class_or_every_class() -> None:
 
 
 def test_equal_scores_keep_the_order_of_the_outputs() -> None:
-    boxes = np.array([[[i * 10, 0, i * 10 + 5, 5] for i in range(20)]], np.float32)
-    raw = [boxes, np.zeros((1, 20), int), np.full((1, 20), 0.5, np.float32)]
-    found = Detection(CLASSES, "boxes").objects(raw, plain_geometry(1, (400, 100)), (400, 100))
-    assert found.boxes[0, :20, 0].tolist() == [i * 10 for i in range(20)]
+    boxes = np.array([[[i * 10, 0, i * 10 + 5, 5] for i in range(500)]], np.float32)
+    scores = np.array([[0.5 + 0.25 * (i % 2) for i in range(500)]], np.float32)
+    task = Detection(CLASSES, "boxes", max_objects=400)
+    found = task.objects([boxes, np.zeros((1, 500), int), scores], plain_geometry(1, (5000, 100)), (5000, 100))
+    assert (found.boxes[0, :, 0] / 10).tolist() == [*range(1, 500, 2), *range(0, 300, 2)]
+
+
+def test_overlap_is_taken_before_boxes_are_cut() -> None:
+    # Whole they overlap by 0.43, what is left of them in the picture by 1.
+    boxes = np.array([[[-60, 10, 20, 50], [-20, 10, 20, 50]]], np.float32)
+    raw = [boxes, np.zeros((1, 2), int), np.array([[0.9, 0.8]], np.float32)]
+    found = Detection(CLASSES, "boxes", iou_threshold=0.6).objects(raw, plain_geometry(1, SIZE), SIZE)
+    assert found.boxes[0, :2].tolist() == [[0, 10, 20, 50]] * 2
+
+
+def test_boxes_that_are_not_finite_are_dropped() -> None:
+    broken = [[-np.inf, 0, 20, 20], [0, 0, np.inf, 20], [np.nan, 0, 20, 20], [0, 0, 20, 20], [20, 20, 0, 0]]
+    raw = [np.array([broken], np.float32), np.zeros((1, 5), int), np.full((1, 5), 0.9, np.float32)]
+    found = Detection(CLASSES, "boxes").objects(raw, plain_geometry(1, SIZE), SIZE)
+    assert found.counts.tolist() == [1]
+
+
+def test_a_grid_of_one_class_may_have_no_score_but_the_objectness() -> None:
+    grid = np.array([[[50, 50, 20, 20, 0.75]]], np.float32)
+    found = Detection(("face",), "yolo").objects([grid], plain_geometry(1, SIZE), SIZE)
+    assert (found.scores[0, 0], found.labels[0, 0]) == (0.75, 0)
 
 
 @settings(max_examples=100, deadline=None)
