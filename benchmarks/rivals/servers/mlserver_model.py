@@ -3,10 +3,8 @@
 import os
 
 import joblib
-import orjson
-import pandas as pd
 from mlserver import MLModel
-from mlserver.codecs import NumpyCodec, PandasCodec, StringCodec
+from mlserver.codecs import NumpyCodec, PandasCodec
 from mlserver.types import InferenceRequest, InferenceResponse
 
 
@@ -31,13 +29,4 @@ class Pipeline(MLModel):
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
         found = self._pipeline.predict(PandasCodec.decode_request(payload))
-        return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("predict", found)])
-
-
-class JsonPipeline(Pipeline):
-    """The same with each home as one text of JSON: 73 inputs less for its request models to check."""
-
-    async def predict(self, payload: InferenceRequest) -> InferenceResponse:
-        homes = [orjson.loads(text) for text in StringCodec.decode_input(payload.inputs[0])]
-        found = self._pipeline.predict(pd.DataFrame(homes))
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output("predict", found)])
