@@ -49,8 +49,8 @@ class Caller(Protocol):
         ...
 
 
-Asked = tuple[Tensors, int, int, Caller]
-"""Inputs, rows, bytes, and who asks."""
+Asked = tuple[Tensors | None, int, int, Caller]
+"""Inputs, or None where they are in one piece with those of others; rows, bytes, and who asks."""
 
 
 class Batcher:
@@ -177,7 +177,12 @@ class Batcher:
         return self._seats.flying_s / (4 * max(1, len(self._seats.all)))
 
     def infer_all(
-        self, asked: list[Asked], sink: Sink, timeout_s: float | None = None, priority: int = INTERACTIVE
+        self,
+        asked: list[Asked],
+        sink: Sink,
+        timeout_s: float | None = None,
+        priority: int = INTERACTIVE,
+        chunk: Tensors | None = None,
     ) -> list[Ticket]:
         """Admit or refuse many requests that came in one iteration of the loop, and send what can be sent.
 
@@ -188,6 +193,7 @@ class Batcher:
             sink: Takes the answers.
             timeout_s: Time of each; None: the default.
             priority: Of all.
+            chunk: The inputs of all of them in one piece, in order: if they run together, nothing is copied.
 
         Returns:
             For each its ticket; that of one that was refused is settled.
@@ -199,13 +205,18 @@ class Batcher:
         rows, nbytes = sum([each[1] for each in asked]), sum([each[2] for each in asked])
         self.admission.ask(rows, len(asked))
         fit = not self._quarantine.until and self.admission.fits(rows, nbytes, left_s, patience_s)
-        key: tuple[Any, ...] = self._layout.check(asked[0][0], asked[0][1])
+        first = chunk if chunk is not None else asked[0][0] or {}
+        key: tuple[Any, ...] = self._layout.check(first, rows if chunk is not None else asked[0][1])
+        at = 0
         tickets: list[Ticket] = []
         gone = self._gone
         for inputs, count, size, caller in asked:
             fail = cast("Done", caller.fail)  # the sink takes its answer
             ticket = Ticket("", inputs, count, size, key, priority, now, deadline, fail, gone)
             ticket.sink, ticket.caller, ticket.due = sink, caller, due
+            if chunk is not None:
+                ticket.chunk, ticket.chunk_row = chunk, at
+                at += count
             tickets.append(ticket)
         if fit:
             self._ledger.pending += len(tickets)

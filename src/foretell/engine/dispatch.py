@@ -111,8 +111,8 @@ class Dispatch:
             inputs: Tensors = {name: a[group.row : group.row + 1] for name, a in tickets[0].inputs.items()}
             rows = 1
         else:
-            inputs = merge([ticket.inputs for ticket in tickets])
             rows = sum([ticket.rows for ticket in tickets])
+            inputs = _one_piece(tickets, rows) or merge([ticket.inputs for ticket in tickets])
         job = self._seats.put(seat, tickets, rows, group, now, self._pace.seconds(rows))
         if now + LOOK_S < self._watch.wake_at:
             self._watch.wake_by(now + LOOK_S, now)
@@ -120,3 +120,17 @@ class Dispatch:
             seat.instance.send(job.id, inputs, rows)
         except ForetellError as error:
             self._loop.call_soon(self._on_death, seat.instance, str(error))
+
+
+def _one_piece(tickets: list[Ticket], rows: int) -> Tensors | None:
+    """Return the inputs of tickets that came in one piece and are all there, in their order; else None."""
+    first, last = tickets[0], tickets[-1]
+    chunk, start = first.chunk, first.chunk_row
+    if not chunk or last.chunk is not chunk or last.chunk_row + last.rows - start != rows:
+        return None
+    at = start
+    for ticket in tickets:
+        if ticket.chunk is not chunk or ticket.chunk_row != at:
+            return None
+        at += ticket.rows
+    return {name: array[start : start + rows] for name, array in chunk.items()}

@@ -38,14 +38,14 @@ class Ticket:
     """A request that was admitted, or a piece of one; its holder may cancel it."""
 
     __slots__ = (
-        "admitted", "batch_row", "bucket", "caller", "deadline", "deaths", "done", "due", "first_row", "gone", "id",
-        "inputs", "is_queued", "key", "nbytes", "priority", "rows", "sink", "weight",
+        "_inputs", "admitted", "batch_row", "bucket", "caller", "chunk", "chunk_row", "deadline", "deaths", "done",
+        "due", "first_row", "gone", "id", "is_queued", "key", "nbytes", "priority", "rows", "sink", "weight",
     )  # fmt: skip
 
     def __init__(
         self,
         id: str,
-        inputs: dict[str, NDArray[Any]],
+        inputs: dict[str, NDArray[Any]] | None,
         rows: int,
         nbytes: int,
         key: Hashable,
@@ -56,7 +56,7 @@ class Ticket:
         gone: Callable[[Ticket], None],
     ) -> None:
         self.id = id
-        self.inputs = inputs
+        self._inputs = inputs
         self.rows = rows
         self.nbytes = nbytes
         self.key = key
@@ -82,6 +82,18 @@ class Ticket:
         """Index of its first row in the request it is a piece of."""
         self.deaths = 0
         """Instances that died while they had it."""
+        self.chunk: dict[str, NDArray[Any]] = {}
+        """Inputs of many tickets in one piece, its own among them, where it was made without inputs."""
+        self.chunk_row = 0
+
+    @property
+    def inputs(self) -> dict[str, NDArray[Any]]:
+        """Its tensors, each of shape (rows, *rest)."""
+        inputs = self._inputs
+        if inputs is None:
+            first, end = self.chunk_row, self.chunk_row + self.rows
+            inputs = self._inputs = {name: array[first:end] for name, array in self.chunk.items()}
+        return inputs
 
     def piece(self, first_row: int, inputs: dict[str, NDArray[Any]], rows: int, done: Done) -> Ticket:
         """Return a ticket for some rows of it, which counts for nothing."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from foretell.clock import Clock
 from foretell.engine import scheduling
-from foretell.engine.batch import Layout
+from foretell.engine.batch import Layout, Tensors
 from foretell.engine.batcher import Asked, Batcher
 from foretell.engine.crew import Crew
 from foretell.engine.instance import Hello, Instance, StartInstance
@@ -141,14 +141,19 @@ class Served:
         return self._batcher.infer(request, done)
 
     def infer_all(
-        self, asked: list[Asked], sink: Sink, timeout_s: float | None = None, priority: int = INTERACTIVE
+        self,
+        asked: list[Asked],
+        sink: Sink,
+        timeout_s: float | None = None,
+        priority: int = INTERACTIVE,
+        chunk: Tensors | None = None,
     ) -> list[Ticket]:
         """Admit or refuse many plain requests at once; see `Batcher.infer_all`."""
         if self._batcher is None:
             for *_, caller in asked:
                 caller.fail(self.not_ready())
             return []
-        return self._batcher.infer_all(asked, sink, timeout_s, priority)
+        return self._batcher.infer_all(asked, sink, timeout_s, priority, chunk)
 
     def room(self, requests: int, timeout_s: float | None, priority: int) -> tuple[int, ForetellError | None]:
         """Return how many of so many requests are worth reading, and why the others are not; see `Batcher.room`."""

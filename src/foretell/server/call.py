@@ -12,7 +12,7 @@ from foretell.protocol.status import Refused, error_body, retry_after_s, status_
 from foretell.request import Batch, InferResponse, Timing
 from foretell.server.logs import log_failure
 
-__all__ = ["JSON", "Call", "Head", "Line", "Shortcut", "is_plain", "timing_header"]
+__all__ = ["JSON", "Call", "Head", "Line", "Shortcut", "is_plain", "timing_header", "timing_of"]
 
 JSON = b"application/json"
 _STATUS = {s.value: b"HTTP/1.1 %d %b\r\n" % (s.value, s.phrase.encode()) for s in HTTPStatus}
@@ -22,6 +22,7 @@ _TIMED_HEAD = (
     b"server-timing: queue;dur=%.3f, run;dur=%.3f, total;dur=%.3f\r\n\r\n"
 )
 _TIMED = _TIMED_HEAD + b"%b"
+_QUICK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n"
 _FAILED = b'%bcontent-type: application/json\r\ncontent-length: %d\r\nx-request-id: %b\r\n%b\r\n%b%b"}'
 
 
@@ -132,18 +133,22 @@ class Call:
         self.cancel = None
         connection.answered(self, 200)
 
-    def reply_numbers(self, frame: tuple[bytes, int], texts: list[bytes], batch: Batch, admitted: float) -> None:
-        """Answer with JSON that lacks nothing but its numbers, see `PlainAnswers.frame`; whoever calls counts it."""
+    def reply_numbers(self, frame: tuple[bytes, int], texts: list[bytes], timing: bytes) -> None:
+        """Answer with JSON that lacks nothing but its numbers; whoever calls counts it.
+
+        Args:
+            frame: See `PlainAnswers.frame`.
+            texts: The numbers.
+            timing: Header that says where the time went.
+        """
         connection = self.connection
         body, length = frame
         for text in texts:
             length += len(text)
-        queue_ms, total_ms = (batch.sent - admitted) * 1e3, (batch.answered - admitted) * 1e3
         if not self.keep_alive or connection.is_old or connection.draining:
-            timing = _TIMING % (queue_ms, batch.run_ns * 1e-6, total_ms)
             self.response = self._head(200, length, JSON, timing) + body % tuple(texts)
         else:
-            self.response = (_TIMED_HEAD + body) % (length, self.id, queue_ms, batch.run_ns * 1e-6, total_ms, *texts)
+            self.response = (_QUICK_HEAD + body) % (length, self.id, timing, *texts)
         self.cancel = None
         connection.deliver(self)
 
@@ -175,6 +180,11 @@ def _headers_of(error: ForetellError) -> bytes:
     if isinstance(error, Refused) and error.allow:
         return b"allow: %b\r\n" % ", ".join(error.allow).encode()
     return b""
+
+
+def timing_of(batch: Batch, admitted: float) -> bytes:
+    """Return the same for a request that was admitted at an instant and ran in a batch."""
+    return _TIMING % ((batch.sent - admitted) * 1e3, batch.run_ns * 1e-6, (batch.answered - admitted) * 1e3)
 
 
 def timing_header(timing: Timing) -> bytes:

@@ -343,6 +343,17 @@ class Connection(asyncio.Protocol):
         calls = self._calls
         if not calls or calls[0] is not call or self.transport.is_closing():
             return
+        if (
+            len(calls) == 1
+            and call.keep_alive
+            and call.response is not None
+            and not self._paused
+            and self._refusal is None
+        ):
+            calls.popleft()
+            self.transport.write(call.response)
+            self._since = _FRESH
+            return
         while calls and (response := calls[0].response) is not None:
             done = calls.popleft()
             self.transport.write(response)

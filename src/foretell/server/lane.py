@@ -11,11 +11,12 @@ import logging
 from collections.abc import Callable, Sized
 from time import perf_counter
 
+from foretell.engine.batch import Tensors
 from foretell.engine.batcher import Asked
 from foretell.engine.queue import Ticket
 from foretell.errors import ForetellError, InternalError
 from foretell.request import Batch, InferResponse
-from foretell.server.call import Call
+from foretell.server.call import Call, timing_of
 from foretell.server.doors import Door, Doors
 from foretell.server.refusals import Refusals
 from foretell.server.urgency import Urgency, may_be_longer
@@ -80,9 +81,9 @@ class Lane:
         try:
             door = self._doors.of(self._model, self._version)
             room, refusal = door.served.room(len(calls), *self._urgency)
-            plain = self._read(calls[:room], door)
+            plain, tensors = self._read(calls[:room], door)
             if plain:
-                self._infer(plain, door)
+                self._infer(plain, tensors, door)
             if refusal is not None:
                 self._refuse(calls[room:], refusal, door)
         except ForetellError as error:
@@ -90,24 +91,33 @@ class Lane:
                 if not call.is_gone and call.response is None:
                     call.fail(error)
 
-    def _read(self, calls: list[Call], door: Door) -> list[Asked]:
-        """Return what plain calls ask; the others go the long way."""
+    def _read(self, calls: list[Call], door: Door) -> tuple[list[Asked], Tensors | None]:
+        """Return what plain calls ask, and the tensors of several in one piece; the others go the long way."""
         bodies, limits = door.plain_bodies, door.served.limits
-        asked: list[Asked] = []
-        for call in calls:
-            if call.is_gone:
-                continue
-            found = None if bodies is None else bodies.decode(call.body)
-            if (
-                found is None
-                or bodies is None
-                or len(found) > limits.max_batch_size
-                or found.nbytes > limits.max_batch_bytes
-            ):
+        calls = [call for call in calls if not call.is_gone]
+        if bodies is None or not calls:
+            for call in calls:
                 self._long_way(call)
+            return [], None
+        if len(calls) == 1:
+            matrix = bodies.decode(calls[0].body)
+            counts = [0 if matrix is None else len(matrix)]
+        else:
+            matrix, counts = bodies.decode_all([call.body for call in calls])
+        if matrix is None or max(counts) > limits.max_batch_size or matrix.nbytes > limits.max_batch_bytes:
+            for call in calls:
+                self._long_way(call)
+            return [], None
+        if len(calls) == 1:
+            return [({bodies.name: matrix}, len(matrix), matrix.nbytes, calls[0])], None
+        row_bytes = matrix.nbytes // len(matrix)
+        asked: list[Asked] = []
+        for call, rows in zip(calls, counts, strict=True):
+            if rows:
+                asked.append((None, rows, rows * row_bytes, call))
             else:
-                asked.append(({bodies.name: found}, len(found), found.nbytes, call))
-        return asked
+                self._long_way(call)
+        return asked, {bodies.name: matrix}
 
     def _refuse(self, calls: list[Call], refusal: ForetellError, door: Door) -> None:
         """Refuse calls unread."""
@@ -120,12 +130,12 @@ class Lane:
                 hopeless.append(call)
         self._refusals.refuse(hopeless, refusal, door.served)
 
-    def _infer(self, asked: list[Asked], door: Door) -> None:
+    def _infer(self, asked: list[Asked], tensors: Tensors | None, door: Door) -> None:
         now = perf_counter()
         sink = door.sink
         if sink is None:
             sink = door.sink = LaneSink(door, self._replied, self._is_observed)
-        tickets = door.served.infer_all(asked, sink, *self._urgency)
+        tickets = door.served.infer_all(asked, sink, *self._urgency, tensors)
         for ticket in tickets:
             if ticket.done is not None:
                 ticket.caller.cancel = ticket.cancel
@@ -146,6 +156,7 @@ class LaneSink:
         answers = self._door.plain_answers
         numbers = answers.numbers(batch)
         done: list[Call] = []
+        admitted, timing = -1.0, b""
         for ticket in tickets:
             call: Call = ticket.caller
             try:
@@ -160,7 +171,10 @@ class LaneSink:
                     texts = [output[first] for output in numbers]
                 else:
                     texts = [b",".join(output[first : first + rows]) for output in numbers]
-                call.reply_numbers(answers.frame(rows, batch), texts, batch, ticket.admitted)
+                if ticket.admitted != admitted:  # those that came together waited alike
+                    admitted = ticket.admitted
+                    timing = timing_of(batch, admitted)
+                call.reply_numbers(answers.frame(rows, batch), texts, timing)
                 done.append(call)
             except ForetellError as error:
                 call.fail(error)
