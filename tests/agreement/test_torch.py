@@ -347,6 +347,34 @@ def test_torchscript_that_stays_runs_boxed_in(tmp_path: Path) -> None:
     np.testing.assert_array_equal(found, torch.special.bessel_j0(torch.tensor(rows)).numpy())
 
 
+def test_torchscript_reads_no_file(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"abcd")
+
+    class Spy(torch.nn.Module):
+        def __init__(self, path: str) -> None:
+            super().__init__()
+            self.path = path
+
+        def forward(self, x):
+            return x + torch.from_file(self.path, size=4, dtype=torch.uint8)
+
+    torch.jit.script(Spy(str(secret))).save(tmp_path / "spy.pt")
+    assert torch.jit.load(tmp_path / "spy.pt")(torch.zeros(2, 4)).tolist() == [[97.0, 98.0, 99.0, 100.0]] * 2
+    command = ["convert", str(tmp_path / "spy.pt"), "--trust", "-o", str(tmp_path / "b"), "--input", "x:FP32:-1,4"]
+    if "none" in box_of(tmp_path):
+        pytest.skip("this kernel has no Landlock")
+    assert main(command) == 4
+    assert "denied" in capsys.readouterr().err
+    assert not (tmp_path / "b").exists()
+
+
+def box_of(folder: Path) -> str:
+    code = "import sys; from pathlib import Path; from foretell.box import enter; print(enter([Path(sys.argv[1])]))"
+    done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
+    return done.stdout.partition("filesystem': '")[2].partition("'")[0]
+
+
 @pytest.mark.parametrize("hide", ["weights", "network"])
 def test_files_of_torch_save_are_refused(mlp, tmp_path: Path, hide: str) -> None:
     content = io.BytesIO()
@@ -379,6 +407,20 @@ def test_compiled_answers_agree(mlp, cancer, tmp_path: Path) -> None:
     command = [sys.executable, "-W", "ignore", "-c", code, str(mlp[0]), str(tmp_path / "rows.npy")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=True)
     assert float(done.stdout.split()[-1]) < 1e-5
+
+
+@pytest.mark.slow
+def test_efficientnet_answers_as_its_onnx(tmp_path: Path) -> None:
+    examples = Path(__file__).parents[2] / "examples" / "vision"
+    for script in ("efficientnet.py", "efficientnet_torch.py"):
+        command = [sys.executable, "-W", "ignore", str(examples / script), str(tmp_path)]
+        subprocess.run(command, check=True, timeout=250)
+    images = np.random.default_rng(0).standard_normal((2, 3, 224, 224)).astype(np.float32)
+    found, expected = (
+        foretell.load(tmp_path / name).infer({"image": images}, 2)[0]
+        for name in ("efficientnet.pt2", "efficientnet.onnx")
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU that PyTorch sees")

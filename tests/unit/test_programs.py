@@ -1,8 +1,13 @@
 """Programs of torch.export, read without PyTorch: what they take and give, and what is refused."""
 
+import json
 import pickle
 import zipfile
+from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -230,6 +235,41 @@ def test_cut_off_anywhere_or_changed() -> None:
     at = content.index(weights)
     with pytest.raises(ArtifactInvalid, match="checksum"):
         read_program("net.pt2", content[: at + 4] + b"\xff" + content[at + 5 :])
+
+
+def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    yield path
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+        yield from places(inner, (*path, key))
+
+
+ODD: tuple[Any, ...] = (
+    None, True, 0, -1, 10**30, 1.5, "", "x", "a\nb", [], {}, [[]], {"as_int": 3}, {"as_tensor": {"name": "x"}},
+    {"as_none": True}, {"as_ints": [1, 2]}, "torch.ops.aten.relu.default", float("nan"),
+)  # fmt: skip
+
+
+def test_changed_anywhere_it_is_read_or_refused() -> None:
+    random = Random(5)
+    whole = Made().graph()
+    every = [path for path in places(whole) if path]
+    read = refused = 0
+    for path in every:
+        graph = deepcopy(whole)
+        inside = graph
+        for key in path[:-1]:
+            inside = inside[key]
+        inside[path[-1]] = random.choice(ODD)
+        made = Made()
+        made.extra["models/model.json"] = json.dumps(graph).encode()
+        try:
+            open_model("net.pt2", made.pack())
+            read += 1
+        except ArtifactInvalid as error:
+            refused += "\n" not in str(error)
+    assert read > 20
+    assert refused > 50
+    assert read + refused == len(every)
 
 
 @pytest.mark.parametrize(

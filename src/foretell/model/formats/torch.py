@@ -9,6 +9,7 @@ Nothing here runs the model, and PyTorch need not be installed.
 
 from __future__ import annotations
 
+import math
 from types import MappingProxyType
 
 from foretell.model.formats.base import Opened
@@ -24,6 +25,7 @@ from foretell.signature import Signature, TensorSpec
 
 __all__ = ["open_model"]
 
+_CHUNK_ELEMENTS = 1 << 22
 _SAME = {"to", "_to_copy", "clone", "contiguous", "detach", "detach_", "alias", "squeeze", "view", "reshape", "flatten"}
 """Operations that hand on the same values in another shape or type."""
 _SQUASHES = {"softmax", "_softmax", "sigmoid", "sigmoid_", "log_softmax", "_log_softmax", "tanh", "tanh_", "exp"}
@@ -47,7 +49,7 @@ def open_model(name: str, content: bytes) -> Opened:
         format="torch",
         signature=signature,
         task=_task(program, outputs),
-        runners=(Runner("torch", "model.pt2", content),),
+        runners=(Runner("torch", "model.pt2", content, chunk_rows=_chunk_rows(inputs)),),
         about={
             "producer": f"PyTorch {program.torch_version}",
             "operations": len(program.nodes),
@@ -55,6 +57,12 @@ def open_model(name: str, content: bytes) -> Opened:
         },
         notes=(*made.notes, *_notes(program)),
     )
+
+
+def _chunk_rows(inputs: tuple[TensorSpec, ...]) -> int:
+    """Return the piece of a longer call: the layers of a network on pictures take many times what goes in."""
+    elements = sum(math.prod(max(d, 1) for d in spec.shape[1:]) for spec in inputs)
+    return min(max(_CHUNK_ELEMENTS // elements, 1), 2048)
 
 
 def _spec(tensor: Tensor) -> TensorSpec:

@@ -20,7 +20,7 @@ from foretell.model.formats import onnx
 from foretell.model.formats.base import Answers, Opened
 from foretell.model.formats.boosters import is_installed, median_s
 from foretell.model.programs import Program, read_program
-from foretell.model.runtimes import Runner, open_runtime
+from foretell.model.runtimes import open_runtime
 from foretell.model.runtimes.torch_graph import TORCH_NAMES, graph_module
 from foretell.signature import TensorSpec
 
@@ -53,7 +53,8 @@ def with_onnx(name: str, opened: Opened) -> Opened:
         _check(graph, opened)
     except (_NoGraph, ArtifactInvalid, ArtifactUntrusted) as error:
         return replace(opened, notes=(*opened.notes, f"no ONNX graph of it, so it runs in PyTorch: {error}"))
-    runners = (Runner("onnxruntime", "model.onnx", graph.runners[0].content), *opened.runners)
+    own = opened.runners[0]
+    runners = (replace(graph.runners[0], file="model.onnx", chunk_rows=own.chunk_rows), own)
     return replace(opened, runners=runners, reference=TorchReference(opened) if opened.signature.fields else None)
 
 

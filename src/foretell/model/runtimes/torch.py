@@ -107,6 +107,8 @@ class OnProcessor:
         with self._torch.inference_mode():
             tensors = [self._tensor(array, at) for at, array in enumerate(arrays)]
             found = self._module(*tensors)
+            if not all(isinstance(output, self._torch.Tensor) for output in found):
+                raise TypeError("an output is no tensor")
             return [self._array(output, tensors) for output in found]
 
     def _tensor(self, array: NDArray[Any], at: int) -> Any:
