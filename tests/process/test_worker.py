@@ -381,6 +381,8 @@ def test_what_cannot_be_loaded_says_why(anywhere, model, kind, text):
 
 @linux
 def test_one_that_ends_while_loading(start):
+    before = _children()
+
     async def main():
         with pytest.raises(LoadError, match="killed by SIGKILL while loading"):
             async with start("killed"):
@@ -393,8 +395,11 @@ def test_one_that_ends_while_loading(start):
                 pass
 
     asyncio.run(main())
-    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
-    assert not any(alive(int(pid)) for pid in children)
+    assert not any(alive(pid) for pid in _children() - before)
+
+
+def _children():
+    return {int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()}
 
 
 @linux

@@ -149,9 +149,14 @@ def test_a_share_of_none(collector):
 
 def test_a_dead_collector_holds_nobody_up(monkeypatch):
     monkeypatch.setattr("foretell.server.tracing._FLUSH_S", 0.1)
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "1")
     tracer = tracer_of("http://127.0.0.1:9", 1.0)
     for _ in range(5000):  # more than fit in its queue
         tracer.record(account())
     threads = {t.name for t in threading.enumerate()}
     assert any("Otel" in name for name in threads)
     tracer.close()
+    for thread in threading.enumerate():
+        if "Otel" in thread.name:
+            thread.join(30)  # it goes on trying for a while, and draws random numbers, which other tests look after
+            assert not thread.is_alive()
