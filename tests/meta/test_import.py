@@ -10,7 +10,7 @@ import foretell
 
 HEAVY = {
     "torch", "onnx", "onnxruntime", "sklearn", "skl2onnx", "xgboost", "lightgbm", "catboost", "pandas", "polars",
-    "pyarrow", "scipy", "joblib", "skops", "matplotlib",
+    "pyarrow", "scipy", "joblib", "skops", "matplotlib", "PIL", "simplejpeg", "cykooz_resizer",
 }  # fmt: skip
 
 
@@ -29,6 +29,11 @@ def test_import_is_light() -> None:
 def test_loading_names_pull_in_no_framework() -> None:
     loaded = modules_after("import foretell; foretell.load, foretell.Model, foretell.Predictions")
     assert not loaded & HEAVY
+
+
+def test_a_model_of_tables_loads_no_decoder_of_pictures() -> None:
+    code = "import foretell.model.load, foretell.model.model, foretell.engine.worker.child, foretell.server.run"
+    assert not modules_after(code) & {"PIL", "simplejpeg", "cykooz_resizer"}
 
 
 def test_help_is_light() -> None:

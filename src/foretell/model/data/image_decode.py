@@ -38,6 +38,8 @@ _PLUGINS = {
     "BMP": ("BmpImagePlugin", "BmpImageFile"),
 }
 _LEAST_COMPONENTS = 3
+_TURNED_ALREADY = ("TIFF",)
+"""Formats that Pillow turns upright by itself."""
 _ORIENTATION = 0x0112
 _LONGEST_REASON = 120
 
@@ -64,7 +66,7 @@ def decode(content: bytes, found: Probe, limits: Limits, name: str, shrink: int 
         if pixels is None:
             shrink = 1
             pixels = _general(content, found, limits, name)
-    return upright(pixels, found.orientation), shrink
+    return upright(pixels, 1 if found.format in _TURNED_ALREADY else found.orientation), shrink
 
 
 def decode_image(image: Image.Image, limits: Limits, name: str) -> Pixels:
@@ -76,6 +78,7 @@ def decode_image(image: Image.Image, limits: Limits, name: str) -> Pixels:
     width, height = image.size
     check_pixels(width, height, limits, name)
     with _translated(f"{name}: this Pillow image"):
+        image.load()  # which may turn it already, and then says so
         orientation = int(image.getexif().get(_ORIENTATION, 1))
         return upright(_pixels(image, name), orientation)
 
@@ -132,7 +135,7 @@ def _general(content: bytes, found: Probe, limits: Limits, name: str) -> Pixels:
     with opened:
         width, height = opened.size
         check_pixels(width, height, limits, name)
-        if opened.size != (found.width, found.height):
+        if sorted(opened.size) != sorted((found.width, found.height)):
             raise InvalidInput(
                 f"{name}: this {found.format} says two sizes, {opened.size} and {found.width, found.height}"
             )

@@ -206,7 +206,7 @@ def _orientation(exif: bytes) -> int:
 def _unpack(layout: str, content: bytes, at: int) -> tuple[Any, ...]:
     try:
         return struct.unpack_from(layout, content, at)
-    except struct.error:
+    except (struct.error, OverflowError):  # an offset may be of 64 bits
         raise Unreadable("ends inside its header") from None
 
 

@@ -25,6 +25,9 @@ Pixels = NDArray[np.uint8]
 _FAST = {"bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
 """Filters the fast way has. box is not among them: where an edge of a pixel falls on a tie, it takes another one."""
 
+_VAST_BYTES = 32 << 20
+"""The fast way copies the picture, which from here on costs more than to touch a few of its pixels."""
+
 
 def has_fast(kind: Filter, antialias: bool) -> bool:
     """Return whether the fast way is there for this filter, on this machine."""
@@ -47,23 +50,12 @@ def resize(
     Returns:
         Shape (size down, size across, 3), of `frame.size`.
     """
-    if kind == "nearest":
-        return _nearest(pixels, frame)
-    if not exact and has_fast(kind, antialias):
+    is_vast = not antialias and pixels.nbytes > _VAST_BYTES
+    if not exact and not is_vast and has_fast(kind, antialias):
         return _fast(pixels, frame, kind, antialias, shrunk)
-    if antialias:
+    if antialias or kind == "nearest":
         return _reference(pixels, frame, kind, shrunk)
     return _fixed(pixels, frame, kind)
-
-
-def _nearest(pixels: Pixels, frame: Frame) -> Pixels:
-    across, down = (_nearest_index(frame, axis) for axis in (0, 1))
-    return pixels[down[:, None], across]
-
-
-def _nearest_index(frame: Frame, axis: int) -> NDArray[np.intp]:
-    centres = 2 * (np.arange(frame.size[axis]) + frame.cut[axis]) + 1
-    return centres * frame.picture[axis] // (2 * frame.whole[axis])
 
 
 def _reference(pixels: Pixels, frame: Frame, kind: Filter, shrunk: int) -> Pixels:
@@ -81,37 +73,31 @@ def _reference(pixels: Pixels, frame: Frame, kind: Filter, shrunk: int) -> Pixel
 
 
 def _fixed(pixels: Pixels, frame: Frame, kind: Filter) -> Pixels:
-    """Weigh a fixed number of pixels, first down, where whole rows are read, then across."""
-    found = pixels
-    for axis, numpy_axis in ((1, 0), (0, 1)):
-        if frame.whole[axis] == frame.picture[axis]:
-            found = found.take(range(frame.cut[axis], frame.cut[axis] + frame.size[axis]), numpy_axis)
-            continue
-        shape = (-1, 1, 1) if numpy_axis == 0 else (-1, 1)
-        total: Any = 0.0
-        for index, weight in _taps(frame, axis, kind):
-            total = total + found.take(index, numpy_axis) * weight.reshape(shape)
-        found = total
-    if found.dtype == np.uint8:
-        return found
-    return (np.clip(found, 0, 255) + np.float32(0.5)).astype(np.uint8)
+    """Weigh a fixed number of pixels; only those are touched, however large the picture is."""
+    (columns, across), (rows, down) = (_taps(frame, axis, kind) for axis in (0, 1))
+    touched = pixels.take(rows.ravel(), 0).take(columns.ravel(), 1).reshape(*rows.shape, *columns.shape, 3)
+    lines: Any = 0.0
+    for tap, weight in enumerate(across):
+        lines = lines + touched[:, :, tap] * weight[:, None]
+    found: Any = np.float32(0.5)
+    for line, weight in zip(lines, down, strict=True):
+        found = found + line * weight[:, None, None]
+    rounded: Pixels = np.clip(found, 0, 255.5).astype(np.uint8)
+    return rounded
 
 
-def _taps(frame: Frame, axis: int, kind: Filter) -> list[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-    """Return which pixels are read for each pixel along an axis, and with what weight."""
+def _taps(frame: Frame, axis: int, kind: Filter) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Return which pixels are read along an axis, and with what weights, both of shape (taps, size)."""
     picture = frame.picture[axis]
     centres = (np.arange(frame.size[axis]) + frame.cut[axis] + 0.5) * (picture / frame.whole[axis]) - 0.5
     first = np.floor(centres).astype(np.intp)
     part = centres - first
     if kind == "bilinear":
-        weights = [1 - part, part]
-        start = 0
+        weights, start = [1 - part, part], 0
     else:
-        weights = [_cubic(part + 1), _cubic(part), _cubic(1 - part), _cubic(2 - part)]
-        start = -1
-    return [
-        (np.clip(first + start + tap, 0, picture - 1), weight.astype(np.float32)) for tap, weight in enumerate(weights)
-    ]
+        weights, start = [_cubic(part + 1), _cubic(part), _cubic(1 - part), _cubic(2 - part)], -1
+    read = first + start + np.arange(len(weights))[:, None]
+    return np.clip(read, 0, picture - 1), np.array(weights, np.float32)
 
 
 def _cubic(distance: NDArray[np.float64], a: float = -0.75) -> NDArray[np.float64]:

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 
 from foretell.errors import InvalidInput
-from foretell.model.data.cells import quote
 from foretell.model.data.image_probe import Limits, check_content
 
 __all__ = ["Picture", "pictures_of"]
 
+_LONGEST_NAME = 100
 _FORMS = "a path, bytes, a Pillow image, or an array of uint8 (height, width, 3) or (height, width)"
 
 
@@ -81,7 +81,11 @@ def _many(data: Sequence[Any], files: bool) -> list[Picture]:
 
 
 def _name(source: Any, otherwise: str) -> str:
-    return quote(str(source)) if isinstance(source, (str, os.PathLike)) else otherwise
+    """Return the path of a file in quotes, the end of it where it is long, or what it is called otherwise."""
+    if not isinstance(source, (str, os.PathLike)):
+        return otherwise
+    path = os.fspath(source)
+    return f'"{"..." if len(path) > _LONGEST_NAME else ""}{repr(path[-_LONGEST_NAME:])[1:-1]}"'
 
 
 def _pixels(found: Any, name: str) -> Any:
