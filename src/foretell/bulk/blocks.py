@@ -5,7 +5,7 @@ A source yields blocks in order, cheaply, in one thread. A block is parsed by an
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -17,8 +17,9 @@ from foretell.signature import Signature
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from PIL.Image import Image
 
-__all__ = ["Answered", "Block", "Opens", "Predictor", "Rows", "Source"]
+__all__ = ["Answered", "AnsweredPictures", "Block", "Opens", "Predictor", "Rows", "Source"]
 
 
 Opens = Callable[[], AbstractContextManager[BinaryIO]]
@@ -35,6 +36,14 @@ class Answered(Protocol):
         ...
 
 
+class AnsweredPictures(Answered, Protocol):
+    """Predictions of pictures."""
+
+    def draw(self, row: int | None = None) -> Image:
+        """Return a copy of a picture with what was found in it."""
+        ...
+
+
 class Predictor(Protocol):
     """What `bulk` needs of a model. Safe to call from several threads, each call in the thread that makes it."""
 
@@ -45,6 +54,10 @@ class Predictor(Protocol):
 
     def predict(self, data: Any) -> Answered:
         """Predict rows given as dicts."""
+        ...
+
+    def predict_pictures(self, pictures: Sequence[Any]) -> AnsweredPictures:
+        """Predict pictures."""
         ...
 
     def predict_arrow(self, batch: pa.RecordBatch, first_row: int = 0) -> Answered:

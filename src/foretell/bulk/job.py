@@ -11,17 +11,20 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from foretell import machine
 from foretell.bulk.blocks import Block, Predictor, Source
 from foretell.bulk.columns import Keep
 from foretell.bulk.cut import MAX_ROW_BYTES
+from foretell.bulk.drawing import Drawing
 from foretell.bulk.encode import to_arrow
+from foretell.bulk.pictures import PictureBlock, PictureSource, find_pictures
 from foretell.bulk.progress import Progress
 from foretell.bulk.sources import find_files, open_source
 from foretell.bulk.writer import Output, Writer, output_of
@@ -65,6 +68,7 @@ def predict_files(
     out: str | None,
     *,
     keep: Keep = (),
+    draw: str | None = None,
     progress: bool = False,
     threads: int | None = None,
     max_row_bytes: int = MAX_ROW_BYTES,
@@ -76,6 +80,7 @@ def predict_files(
         inputs: Files, folders, globs; "-" is standard input.
         out: File to write, its ending says the format; None writes CSV to standard output.
         keep: Names of input columns to put before the predictions, or "all".
+        draw: For pictures: file or folder for copies with what was found in them.
         progress: Whether to show a bar on standard error.
         threads: Blocks run at once; None: one for each core.
         max_row_bytes: Longest row of a text file.
@@ -89,24 +94,41 @@ def predict_files(
         MachineError: A file may not be read or written, the disk is full.
     """
     began = time.perf_counter()
-    files = find_files(inputs)
+    of_pictures = model.signature.image is not None
+    files = find_pictures(inputs) if of_pictures else find_files(inputs)
     output = output_of(out, files)
-    sources = [open_source(f, model.signature, keep, max_row_bytes=max_row_bytes) for f in files]
+    drawing = _drawing(draw, files, keep, of_pictures=of_pictures)
+    sources: list[Source]
+    if of_pictures:
+        sources = [PictureSource(files)]
+    else:
+        sources = [open_source(f, model.signature, keep, max_row_bytes=max_row_bytes) for f in files]
     collector = _Collector(output)
     with Progress(sources, shown=progress) as bar, output.opened() as file:
         try:
-            for block, done in _run_all(model, sources, output, threads or machine.cores()):
+            run = partial(_see, model, output, drawing) if of_pictures else partial(_run, model, output)
+            for block, done in _run_all(run, sources, threads or machine.cores()):
                 collector.take(file, done)
                 bar.advance(block.size_bytes)
             collector.finish(file)
+            if drawing is not None:
+                drawing.finish()
         finally:
             collector.abandon()
     return Summary(collector.rows, len(files), time.perf_counter() - began, collector.notes)
 
 
-def _run_all(
-    model: Predictor, sources: Sequence[Source], output: Output, threads: int
-) -> Iterator[tuple[Block, _Done]]:
+def _drawing(draw: str | None, files: Sequence[str], keep: Keep, *, of_pictures: bool) -> Drawing | None:
+    if of_pictures and keep:
+        raise ConfigError("--keep: pictures have no columns; leave it out")
+    if draw is None:
+        return None
+    if not of_pictures:
+        raise ConfigError("--draw: the model takes no pictures; leave it out")
+    return Drawing(draw, files)
+
+
+def _run_all(run: Callable[[Block], _Done], sources: Sequence[Source], threads: int) -> Iterator[tuple[Block, _Done]]:
     """Run blocks in threads; yield them in the order in which they were read."""
     waiting: deque[tuple[Source, Block, Future[_Done]]] = deque()
     pool = ThreadPoolExecutor(threads, thread_name_prefix="foretell-bulk")
@@ -115,7 +137,7 @@ def _run_all(
         try:
             for source in sources:
                 for block in source.blocks():
-                    waiting.append((source, block, pool.submit(_run, model, block, output)))
+                    waiting.append((source, block, pool.submit(run, block)))
                     if len(waiting) >= threads + _AHEAD:
                         yield settle(*waiting.popleft())
         except InvalidInput:
@@ -141,6 +163,8 @@ class _Settler:
         try:
             done = future.result()
         except InvalidInput as e:
+            if isinstance(block, PictureBlock):
+                raise  # it names the file
             if e.row is None:
                 raise InvalidInput(f"{block.place(None)}: {e}", column=e.column) from e
             row = self._rows + e.row
@@ -151,7 +175,18 @@ class _Settler:
         return block, done
 
 
-def _run(model: Predictor, block: Block, output: Output) -> _Done:
+def _see(model: Predictor, output: Output, drawing: Drawing | None, block: Block) -> _Done:
+    """Predict some pictures and encode the answer, which has any number of rows. Runs in a thread of its own."""
+    rows = block.parse()
+    answered = model.predict_pictures(rows.data)
+    if drawing is not None:
+        drawing.take(rows.data, answered)
+    columns = to_arrow(answered.to_columns())
+    count = len(next(iter(columns.values())))
+    return _Done(columns, output.encode(columns) if count else None, count, answered.notes)
+
+
+def _run(model: Predictor, output: Output, block: Block) -> _Done:
     """Parse, predict and encode a block. Runs in a thread of its own."""
     rows = block.parse()
     answered = model.predict_arrow(rows.data) if not isinstance(rows.data, list) else model.predict(rows.data)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +28,10 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("artifact", metavar="ARTIFACT", help="model.joblib, xgb.json, model.onnx ...")
     parser.add_argument("-o", "--out", metavar="BUNDLE", required=True, help="folder to write; nothing may be there")
-    parser.add_argument("--sample", metavar="DATA", help="rows like those of training, to prove it on")
+    parser.add_argument("--sample", metavar="DATA", help="rows, or pictures, like those of training, to prove it on")
+    parser.add_argument(
+        "--picture", metavar="FILE", help="how a picture becomes a tensor and what the outputs mean: a TOML file"
+    )
     parser.add_argument("--target", metavar="COL", help="column of the sample with the truth: left out, and scored")
     parser.add_argument("--labels", metavar="FILE", help="names of the classes: a line each, or a JSON list")
     parser.add_argument("--trust", action="store_true", help="open a file that may run code, boxed in")
@@ -39,21 +43,37 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from foretell.bulk.pictures import find_pictures, hold_pictures
     from foretell.bulk.sample import read_sample
     from foretell.model.convert import convert
 
+    pictures = find_pictures([args.sample]) if args.sample and hold_pictures([args.sample]) else []
     report = convert(
         args.artifact,
         args.out,
-        sample=read_sample(args.sample) if args.sample else None,
+        sample=read_sample(args.sample) if args.sample and not pictures else None,
         target=args.target,
         labels=_labels(args.labels) if args.labels else None,
         trust=args.trust,
         tolerance=args.tolerance,
         inputs=[_input(text) for text in args.input],
+        picture=_picture(args.picture) if args.picture else None,
+        pictures=pictures,
     )
     sys.stdout.write(_told(report))
     return 0
+
+
+def _picture(path: str) -> dict[str, Any]:
+    """Read the tables `task` and `signature.image`."""
+    try:
+        tables = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f'--picture "{path}": cannot be read: {error}') from None
+    strange = sorted(set(tables) - {"task", "signature"})
+    if strange or not all(isinstance(t, dict) for t in tables.values()):
+        raise ConfigError(f'--picture "{path}": has {", ".join(strange)}, expected tables [task] and [signature.image]')
+    return tables
 
 
 def _input(text: str) -> TensorSpec:
@@ -95,7 +115,8 @@ def _labels(path: str) -> list[str]:
 def _told(report: Report) -> str:
     """Return the report as text."""
     opened = report.opened
-    lines = [f"{report.bundle}/  {opened.format}, {opened.task.name}, {len(opened.signature.fields)} fields"]
+    takes = "pictures" if opened.signature.image else f"{len(opened.signature.fields)} fields"
+    lines = [f"{report.bundle}/  {opened.format}, {opened.task.name}, {takes}"]
     lines += [f"  {key.replace('_', ' ')}: {_words(value)}" for key, value in opened.about.items()]
     rows = f"{report.sample_rows:,} sample rows and {report.drawn_rows:,} drawn rows"
     if report.original:

@@ -8,6 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from foretell.cli.picture_words import detection_lines, picture_lines
+
 if TYPE_CHECKING:
     from foretell.model.formats.base import Opened
 
@@ -79,14 +81,17 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     task, signature = facts["task"], facts["signature"]
     lines = [f"{facts['name']}: {facts['format']}, {task['name']}"]
     lines += [f"  {key.replace('_', ' ')}: {_words(value)}" for key, value in facts["about"].items()]
-    lines.append(f"wants {len(signature['field'])} columns:" if signature["field"] else "wants tensors:")
-    lines += [f"  {_field_line(f)}" for f in signature["field"]]
-    if not signature["field"]:
+    image = signature.get("image")
+    wants = "wants pictures:" if image else f"wants {len(signature['field'])} columns:" if signature["field"] else ""
+    lines.append(wants or "wants tensors:")
+    lines += picture_lines(image) if image else [f"  {_field_line(f)}" for f in signature["field"]]
+    if image or not signature["field"]:
         lines += [f"  {_tensor_line(t)}" for t in signature["input"]]
     gives = f"gives {task['name']}"
     if task.get("classes"):
         gives += f" into {len(task['classes'])} classes: {_some(task['classes'])}"
     lines.append(gives)
+    lines += detection_lines(task) if task["name"] == "detection" else []
     lines += [f"  {_tensor_line(t)}" for t in signature["output"]]
     lines.append("runs in:")
     lines += [

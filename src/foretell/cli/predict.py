@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from typing import Any
+
+from foretell.errors import ConfigError
 
 __all__ = ["add"]
 
@@ -14,13 +17,16 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser = commands.add_parser(
         "predict",
         parents=[shared],
-        help="predict the rows of files",
-        description="Predict the rows of CSV, Parquet, JSON Lines or Arrow files, in their order.",
+        help="predict the rows of files, or pictures",
+        description="Predict the rows of CSV, Parquet, JSON Lines or Arrow files, or pictures, in their order.",
     )
     parser.add_argument("model", metavar="MODEL", help="a bundle, an artifact, or a folder holding one")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help='files, folders or globs; "-" reads CSV from stdin')
     parser.add_argument("-o", "--out", help="file to write, by its ending; without it CSV goes to stdout")
     parser.add_argument("--keep", metavar="COLS", default="", help='input columns to keep, "a,b", or "all"')
+    parser.add_argument(
+        "--draw", metavar="PATH", help="for pictures: a file or a folder for copies with boxes and labels"
+    )
     parser.add_argument("--trust", action="store_true", help="open a file that may run code, boxed in")
     parser.add_argument("--threads", type=_positive, help="processors to use; all by default")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was coerced, ignored and used")
@@ -34,11 +40,14 @@ def _run(args: argparse.Namespace) -> int:
 
     keep_pandas_out()
     with load(args.model, trust=args.trust) as model:
+        if not model.signature.fields:
+            raise ConfigError(_takes_tensors(args.model, model.info()["notes"]))
         summary = predict_files(
             model,
             args.inputs,
             args.out,
             keep="all" if args.keep == "all" else [c.strip() for c in args.keep.split(",") if c.strip()],
+            draw=args.draw,
             progress=sys.stderr.isatty(),
             threads=args.threads,
         )
@@ -52,6 +61,16 @@ def _run(args: argparse.Namespace) -> int:
         rate = summary.rows / max(summary.seconds, 1e-9)
         sys.stderr.write(f"{args.out}: {summary.rows:,} rows in {summary.seconds:.2f} s, {rate:,.0f} rows/s\n")
     return 0
+
+
+def _takes_tensors(name: str, notes: Sequence[str]) -> str:
+    """Return the error for a model that no file fits; for a network of pictures with the lines that it lacks."""
+    if not any(note.startswith("read from the file: pictures") for note in notes):
+        return f'"{name}": takes tensors, not files; use foretell.load and Model.predict'
+    asked = [note.removeprefix("model.toml, ") for note in notes if note.startswith("model.toml, [")]
+    command = f"foretell convert {name}{' --picture picture.toml' if asked else ''} -o BUNDLE"
+    lines = f", with these lines in picture.toml: {'; '.join(asked)}" if asked else ""
+    return f'"{name}": takes tensors; make a bundle that takes pictures: {command}{lines}'
 
 
 def _positive(text: str) -> int:

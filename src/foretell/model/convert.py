@@ -27,6 +27,7 @@ from foretell.model.formats.torch_onnx import with_onnx
 from foretell.model.load import answers_of, open_artifact
 from foretell.model.model import Model
 from foretell.model.pace import CHUNKS, ROWS, choose, fastest, time_s
+from foretell.model.picture_golden import TOLERANCE, golden_pictures
 from foretell.model.proof import Comparison, Tolerance, compare, default_tolerance
 from foretell.model.relabel import relabel
 from foretell.model.runtimes import Runner
@@ -86,6 +87,8 @@ def convert(
     trust: bool = False,
     tolerance: float | None = None,
     inputs: Sequence[TensorSpec] = (),
+    picture: Mapping[str, Any] | None = None,
+    pictures: Sequence[Any] = (),
 ) -> Report:
     """Convert an artifact into a bundle, proven against the original.
 
@@ -98,6 +101,9 @@ def convert(
         trust: Whether to open a file that may run code, boxed in.
         tolerance: Largest difference of a row; see `proof.Tolerance`. None: by what the graph computes in.
         inputs: What a TorchScript file takes, in the order of its forward; others say it themselves.
+        picture: How a picture becomes a tensor and what the outputs mean, where an ONNX file does not say it: tables
+            `task` and `signature.image`, as in model.toml.
+        pictures: For golden examples of a model of pictures, in any form that `Model.predict` takes.
 
     Raises:
         ProofFailed: A runner answers otherwise than the original; nothing was written.
@@ -113,7 +119,14 @@ def convert(
     truth = None
     if sample is not None:
         sample, truth = _without_target(sample, target)
-    opened = open_artifact(artifact, trust=trust, sample=sample, inputs=inputs)
+    tables = _picture_tables(artifact, picture, labels)
+    opened = open_artifact(artifact, trust=trust, sample=sample, inputs=inputs, picture=tables)
+    if opened.signature.image is not None:
+        return _convert_pictures(opened, folder, pictures)
+    if pictures:
+        raise ConfigError(f'--sample: has pictures, "{artifact.path.name}" takes none; {_unknown(artifact, opened)}')
+    if picture is not None:
+        raise ConfigError(_unknown(artifact, opened))
     if artifact.format == "torch":
         opened = with_onnx(artifact.path.name, opened)
     try:
@@ -124,6 +137,37 @@ def convert(
     named, golden = relabel(proven, golden, labels) if labels else (proven, golden)
     write_bundle(folder, Bundle(folder.name, named, golden, limit.difference, report.as_dict()))
     return replace(report, opened=named)
+
+
+def _picture_tables(
+    artifact: Artifact, picture: Mapping[str, Any] | None, labels: Sequence[str] | None
+) -> Mapping[str, Any] | None:
+    """Return what is given of a network of pictures, the labels with it: they say how wide its outputs are."""
+    if artifact.format != "onnx":
+        if picture is not None:
+            raise ConfigError(f'--picture: "{artifact.path.name}" is no ONNX file; export the network to ONNX first')
+        return None
+    tables = dict(picture or {})
+    if labels:
+        tables["task"] = {**tables.get("task", {}), "classes": list(labels)}
+    return tables
+
+
+def _unknown(artifact: Artifact, opened: Opened) -> str:
+    asked = [note for note in opened.notes if note.startswith("model.toml, [")]
+    if not asked:
+        return f'--picture: "{artifact.path.name}" has no input that a picture fits; leave it out'
+    lines = "; ".join(note.removeprefix("model.toml, ") for note in asked)
+    return f'--picture: "{artifact.path.name}" needs {len(asked)} more lines: {lines}'
+
+
+def _convert_pictures(opened: Opened, folder: Path, pictures: Sequence[Any]) -> Report:
+    """Write the bundle of a network of pictures: it is its own original, and its golden pictures hold it to that."""
+    with Model(opened, name=folder.name) as model:
+        golden = golden_pictures(model, pictures)
+    report = Report(folder, opened, "", len(pictures), 0 if pictures else len(golden.rows), {}, {}, {})
+    write_bundle(folder, Bundle(folder.name, opened, golden, TOLERANCE, report.as_dict()))
+    return report
 
 
 def _prove(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -16,6 +16,7 @@ from foretell.model.artifact import Artifact, judge
 from foretell.model.bundle import Bundle, Golden, read_bundle
 from foretell.model.formats.base import Answers, Opened
 from foretell.model.model import Model
+from foretell.model.picture_golden import replay_pictures
 from foretell.model.proof import Tolerance, compare
 from foretell.model.tasks.predictions import Predictions
 from foretell.signature import Signature, TensorSpec
@@ -88,10 +89,12 @@ def open_artifact(
     trust: bool = False,
     sample: pa.Table | None = None,
     inputs: Sequence[TensorSpec] = (),
+    picture: Mapping[str, Any] | None = None,
 ) -> Opened:
     """Open a bare artifact by its format. The caller closes `reference`.
 
-    `inputs` say what a TorchScript file takes; others say it themselves.
+    `inputs` say what a TorchScript file takes; others say it themselves. `picture` has what is not in an ONNX file of
+    a network of pictures: see `formats.onnx.open_model`.
     """
     if inputs and artifact.format != "torchscript":
         raise ConfigError(f'"{artifact.path.name}": says itself which inputs it takes; leave --input out')
@@ -104,7 +107,7 @@ def open_artifact(
     elif artifact.format == "torchscript":
         opened = module.open_model(artifact.path.name, artifact.content, trust=trust, inputs=inputs)
     elif artifact.format == "onnx":
-        opened = module.open_model(artifact.path.name, artifact.content, artifact.path.parent)
+        opened = module.open_model(artifact.path.name, artifact.content, artifact.path.parent, picture)
     else:
         opened = module.open_model(artifact.path.name, artifact.content)
     return opened
@@ -143,6 +146,9 @@ def replay(model: Model, bundle: Bundle) -> None:
         ProofFailed: One differs by more than the bundle's tolerance; nothing is served then.
     """
     if not bundle.golden.rows:
+        return
+    if model.signature.image is not None:
+        replay_pictures(model, bundle.golden, bundle.tolerance)
         return
     expected = _golden_answers(bundle.golden)
     found = answers_of(model.predict(golden_columns(model.signature, bundle.golden.rows)))

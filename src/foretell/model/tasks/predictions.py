@@ -145,6 +145,14 @@ class Predictions:
         source = names[columns.pop("source")] if isinstance(self._task, Detection) else names
         return {"source": source if len(source) else source.astype(str)} | columns
 
+    def pictures(self) -> list[Picture]:
+        """Return the pictures themselves as people see them: whole, upright, RGB.
+
+        Raises:
+            AttributeError: These are no predictions of pictures.
+        """
+        return [self._original(row) for row in range(len(self))]
+
     def draw(self, row: int | None = None) -> Picture:
         """Return a copy of a picture with what was found in it; the original stays as it is.
 
@@ -217,11 +225,7 @@ class Predictions:
     def _drawn(self, row: int) -> Picture:
         from foretell.model.picture import caption, draw
 
-        if self._picture is None:
-            raise AttributeError(
-                f"draw: these predictions of {len(self)} rows have no pictures; give pictures, not tensors"
-            )
-        picture = self._picture(row)
+        picture = self._original(row)
         if isinstance(self._task, Detection):
             found, count = self.objects, int(self.objects.counts[row])
             names = [str(self._task.label(n)) for n in found.labels[row, :count].tolist()]
@@ -229,3 +233,10 @@ class Predictions:
         record = self[row]
         text = f"{record['label']} {record.get('probability', 1):.2f}" if isinstance(record, dict) else f"{record}"
         return caption(picture, text)
+
+    def _original(self, row: int) -> Picture:
+        if self._picture is None:
+            raise AttributeError(
+                f"draw: these predictions of {len(self)} rows have no pictures; give pictures, not tensors"
+            )
+        return self._picture(row)

@@ -1,0 +1,108 @@
+"""Files of pictures: found by what is in them, predicted a few at a time, drawn on copies if asked.
+
+A block is a few files. What reads, decodes and predicts them is the thread that parses the block.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from foretell.bulk.blocks import Rows
+from foretell.errors import ConfigError
+from foretell.model.data.image_headers import HEADERS
+
+if TYPE_CHECKING:
+    from foretell.bulk.blocks import Block
+
+__all__ = ["PictureBlock", "PictureSource", "find_pictures", "hold_pictures"]
+
+_ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp")
+"""A file of a folder with such a name is a picture whatever is in it: a broken one is told of, not passed over."""
+_BLOCK = 8
+_START = 16
+
+
+def hold_pictures(inputs: Sequence[str]) -> bool:
+    """Whether the first of the inputs is a picture, or a folder with one in it."""
+    path = Path(inputs[0])
+    if path.is_dir():
+        return any(True for _ in _in_folder(path))
+    return path.is_file() and _is_picture(path)
+
+
+def find_pictures(inputs: Sequence[str]) -> list[str]:
+    """Return the files that the inputs name; of folders and below them the pictures, in the order of their names.
+
+    Raises:
+        ConfigError: Nothing is there.
+    """
+    found: list[str] = []
+    for given in inputs:
+        path = Path(given)
+        if path.is_dir():
+            inside = [str(p) for p in _in_folder(path)]
+            if not inside:
+                raise ConfigError(
+                    f'input "{given}": a folder without pictures; expected JPEG, PNG, WebP, GIF, TIFF, BMP'
+                )
+            found += inside
+        elif path.exists():
+            found.append(given)
+        elif glob.has_magic(given) and (matches := sorted(filter(os.path.isfile, glob.glob(given, recursive=True)))):
+            found += matches
+        else:
+            raise ConfigError(f'input "{given}": there is no such picture or folder; check the path')
+    return found
+
+
+def _in_folder(folder: Path) -> Iterator[Path]:
+    for path in sorted(folder.rglob("*")):
+        hidden = any(part.startswith((".", "_")) for part in path.relative_to(folder).parts)
+        if not hidden and path.is_file() and (path.name.lower().endswith(_ENDINGS) or _is_picture(path)):
+            yield path
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            start = file.read(_START)
+    except OSError:
+        return False
+    # BMP begins with two letters alone, which other files do too.
+    return any(begins(start) for name, begins, _ in HEADERS if name != "BMP" or path.suffix.lower() == ".bmp")
+
+
+class PictureSource:
+    """All pictures of a job."""
+
+    def __init__(self, files: Sequence[str]) -> None:
+        self.name = files[0]
+        self._files = files
+        self._sizes = [os.path.getsize(f) for f in files]
+        self.size_bytes = sum(self._sizes)
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield a few files at a time."""
+        for at in range(0, len(self._files), _BLOCK):
+            yield PictureBlock(self._files[at : at + _BLOCK], sum(self._sizes[at : at + _BLOCK]))
+
+
+@dataclass(frozen=True)
+class PictureBlock:
+    """Some pictures."""
+
+    files: Sequence[str]
+    size_bytes: int
+
+    def parse(self) -> Rows:
+        """Return the files; the model reads them."""
+        return Rows(self.files, {}, len(self.files))
+
+    def place(self, row: int | None) -> str:
+        """Return the file."""
+        return os.path.basename(self.files[row or 0])
