@@ -203,6 +203,33 @@ def test_views_of_one_storage_and_empty_weights(tmp_path: Path) -> None:
     np.testing.assert_array_equal(foretell.load(tmp_path / "views.pt2").infer({"x": rows}, 3)[0], asked(net, rows))
 
 
+class Aside(torch.nn.Module):
+    """No gradients for a part, twice, one inside the other; an input handed on; a power of the number of rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 4)
+
+    def forward(self, x):
+        with torch.no_grad():
+            y, same = self.layer(x), x
+            with torch.enable_grad():
+                z = self.layer(y).relu_()
+        return {"sum": y + z + same, "scaled": self.layer(y) * x.shape[0] ** 0.5, "y": y}
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_parts_without_gradients_and_powers_of_sizes(tmp_path: Path, rows: int) -> None:
+    net = save(Aside(), (torch.randn(3, 4),), tmp_path / "aside.pt2")
+    model = foretell.load(tmp_path / "aside.pt2")
+    x = np.random.default_rng(0).standard_normal((rows, 4)).astype(np.float32)
+    with torch.inference_mode():
+        expected = net(torch.tensor(x))
+    assert [s.name for s in model.signature.outputs] == list(expected)
+    for found, name in zip(model.infer({"x": x}, rows), expected, strict=True):
+        np.testing.assert_allclose(found, expected[name].numpy(), rtol=1e-6)
+
+
 def test_a_file_made_by_hand_runs() -> None:
     program = read_program("net.pt2", Made().pack())
     (found,) = graph_module(program, "cpu")(torch.ones(2, 3))

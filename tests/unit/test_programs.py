@@ -126,7 +126,7 @@ def test_pickles_in_it_are_never_read(tmp_path: Path) -> None:
         "torch.ops.mylib.op.default",
         "torch.ops.higher_order.cond",
         "_operator.attrgetter",
-        "_operator.pow",
+        "_operator.lshift",
         "math.__loader__.load_module",
         "#ext:op",
         "builtins.eval",
@@ -137,6 +137,43 @@ def test_operations_that_are_refused(target: str) -> None:
     made = Made()
     made.nodes[0]["target"] = target
     assert "operation " in refusal(made)
+
+
+def without_gradients(made: Made, outputs: list[str], given: str = "h") -> None:
+    """Put a graph of its own round the softmax; inside, the names are those of outside."""
+    graph = {"inputs": [tensor("h")], "outputs": [tensor(name) for name in outputs], "nodes": [made.nodes[1]]}
+    wrapper = node("torch.ops.higher_order.wrap_with_set_grad_enabled", [], "y", *[f"y{i}" for i in outputs[1:]])
+    arguments = [{"as_bool": False}, {"as_graph": {"name": "inner", "graph": graph}}, tensor(given)]
+    wrapper["inputs"] = [{"name": "", "arg": argument, "kind": 1} for argument in arguments]
+    made.nodes[1] = wrapper
+
+
+def test_a_graph_that_only_forbids_gradients_is_laid_out() -> None:
+    made = Made()
+    without_gradients(made, ["y", "h"])
+    program = read_program("net.pt2", made.pack())
+    assert [n.operator.name for n in program.nodes] == ["linear", "softmax", "alias"]
+    assert [n.results for n in program.nodes] == ["h", "y", "yh"]
+    assert open_model("net.pt2", made.pack()).task.name == "classification"
+
+
+def test_such_a_graph_may_use_and_do_no_more_than_others() -> None:
+    made = Made()
+    without_gradients(made, ["y"], given="nothing")
+    assert "used before it is there" in refusal(made)
+    made = Made()
+    made.nodes[1]["target"] = "torch.os.system"
+    without_gradients(made, ["y"])
+    assert 'operation "torch.os.system"' in refusal(made)
+
+
+def test_powers_of_sizes_are_bounded() -> None:
+    from foretell.model.runtimes.torch_graph import bounded_power
+
+    assert bounded_power(7, 3) == 343
+    assert bounded_power(9, 0.5) == 3.0
+    with pytest.raises(ValueError, match="too large"):
+        bounded_power(10, 10**9)
 
 
 def test_training_mode_is_refused() -> None:

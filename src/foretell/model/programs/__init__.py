@@ -8,7 +8,8 @@ plainly a tensor operation is refused.
 from __future__ import annotations
 
 from foretell.model.programs.archive import kind_of_torch_file
-from foretell.model.programs.program import Program, read_program
+from foretell.model.programs.program import Program
+from foretell.model.programs.reading import read_program
 from foretell.model.programs.refusals import is_old_torch_pickle, refuse_torch
 
 __all__ = ["Program", "is_old_torch_pickle", "kind_of_torch_file", "read_program", "refuse_torch"]

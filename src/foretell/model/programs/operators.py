@@ -15,12 +15,13 @@ _ATEN = re.compile(r"torch\.ops\.aten\.([A-Za-z0-9_]{1,100})\.([A-Za-z][A-Za-z0-
 _SIZES = {
     *("_operator.eq", "_operator.ne", "_operator.le", "_operator.ge", "_operator.lt", "_operator.gt"),
     *("_operator.neg", "_operator.pos", "_operator.mul", "_operator.add", "_operator.sub", "_operator.floordiv"),
-    *("_operator.truediv", "_operator.mod", "_operator.and_", "_operator.or_"),
+    *("_operator.truediv", "_operator.mod", "_operator.and_", "_operator.or_", "_operator.pow"),
     *("math.trunc", "math.floor", "math.ceil"),
     *("torch.sym_not", "torch.sym_int", "torch.sym_float", "torch.sym_ite", "torch.sym_max", "torch.sym_min"),
     "torch.sym_sqrt",
 }
-"""Arithmetic on sizes. Powers and shifts are left out: a few of them make a number that fills the memory."""
+"""Arithmetic on sizes. Shifts are left out: a few of them make a number that fills the memory. Powers would too, so
+whoever runs them bounds them."""
 _REFUSED = {
     "from_file",  # maps any file of the machine, and can write to it
     *("set", "set_", "set_data", "data", "resize", "resize_", "resize_as", "resize_as_", "record_stream"),

@@ -30,6 +30,18 @@ _DEVICES = re.compile(r"auto|cpu|cuda(:\d{1,3})?")
 _OPTIONS = {"compile"}
 _NO_MEMORY = re.compile("not enough memory|out of memory|bad_alloc|can't allocate memory", re.IGNORECASE)
 
+_FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    LookupError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+)
+"""What operations raise, and arithmetic on sizes."""
+
 Tensors = list[NDArray[Any]]
 
 
@@ -77,15 +89,7 @@ class TorchRuntime:
             raise InferenceFailed("the model is closed; load it again")
         try:
             outputs = forward(arrays)
-        except (
-            RuntimeError,
-            ValueError,
-            TypeError,
-            IndexError,
-            AssertionError,
-            MemoryError,
-            NotImplementedError,
-        ) as error:
+        except _FAILURES as error:
             kind = OutOfMemory if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)) else InferenceFailed
             raise kind(f'"{self._file}": {_one_line(error)}') from error
         return [np.asarray(o, d) for o, d in zip(outputs, self._dtypes, strict=True)]

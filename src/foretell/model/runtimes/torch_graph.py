@@ -16,7 +16,7 @@ from foretell.model.programs.arguments import Device, Dtype, Layout, MemoryForma
 from foretell.model.programs.operators import Operator
 from foretell.model.programs.program import DATATYPES, Program, Tensor, Weight
 
-__all__ = ["TORCH_NAMES", "graph_module"]
+__all__ = ["TORCH_NAMES", "bounded_power", "graph_module"]
 
 TORCH_NAMES = {
     "UINT8": "uint8", "INT8": "int8", "INT16": "int16", "INT32": "int32", "INT64": "int64", "FP16": "float16",
@@ -25,6 +25,7 @@ TORCH_NAMES = {
 }  # fmt: skip
 """Datatype -> name of PyTorch's dtype."""
 _FORMATS = {1: "contiguous_format", 2: "channels_last", 3: "channels_last_3d", 4: "preserve_format"}
+_MOST_BITS = 4096
 _FORBIDDEN = ("Storage", "Stream", "Generator", "Dimname")
 """Types of arguments that are not tensors, nor numbers for them."""
 
@@ -43,6 +44,13 @@ def graph_module(program: Program, device: str) -> Any:
 
     built = _Builder(torch, program, device)
     return built.module()
+
+
+def bounded_power(base: Any, exponent: Any) -> Any:
+    """Return a power of sizes; of whole numbers only if it has no more than a few thousand bits."""
+    if type(base) is int and type(exponent) is int and base.bit_length() * abs(exponent) > _MOST_BITS:
+        raise ValueError(f"a size to the power of {exponent}: too large")
+    return base**exponent
 
 
 class _Builder:
@@ -104,6 +112,8 @@ class _Builder:
     def _looked_up(self, wanted: Operator) -> Any:
         if wanted.kind == "sizes":
             module, _, name = wanted.name.partition(".")
+            if wanted.name == "_operator.pow":
+                return bounded_power
             return getattr({"_operator": operator, "math": math, "torch": self._torch}[module], name)
         packet = getattr(self._torch.ops.aten, wanted.name, None)
         found = getattr(packet, wanted.overload, None)
