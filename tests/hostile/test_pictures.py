@@ -231,6 +231,7 @@ def test_floods_of_metadata() -> None:
     refused(jpeg[:2] + b"\xff\xfe\0\2" * 6000 + jpeg[2:], "more than 5,000 segments")
     refused(png[:33] + png_chunk(b"abCd", b"") * 6000 + png[33:], "more than 5,000 chunks")
     refused(gif[:13] + b"\x21\xfe" + b"\1x" * 6000 + b"\0" + gif[13:])
+    refused(tiff_of([(256, 4, 1, 99), (257, 4, 1, 99), (322, 4, 1, 60_000), (323, 4, 1, 60_000)]), "tiles larger than")
     screen = gif_bomb(4, 4, (4, 4))
     refused(screen[:19] + b"\x21\xfe" + b"\1x" * 6000 + b"\0" + screen[19:], "more than 5,000 blocks")
     refused(tiff_of([(i, 7, 60_000, 8) for i in range(1, 400)], bytes(70_000)), "point to more than the file holds")

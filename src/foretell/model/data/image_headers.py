@@ -14,6 +14,8 @@ __all__ = ["HEADERS", "Header", "Unreadable", "without_metadata"]
 
 _MOST_PARTS = 5_000
 """Segments, chunks and blocks of metadata that are walked: decoders walk them too, some in quadratic time."""
+_USUAL_TILE = 1024
+"""Tiles of a TIFF may be so wide and high, in pixels, whatever the picture is; larger ones take memory like one."""
 _ORIENTATION = 0x0112
 _ELEMENT_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 
@@ -182,8 +184,10 @@ def tiff(content: bytes) -> Header:
             )
     if pointed > len(content):
         raise Unreadable("has tags that point to more than the file holds")
-    orientation = found.get(_ORIENTATION, 1)
-    return Header(found.get(256, 0), found.get(257, 0), orientation if 1 <= orientation <= 8 else 1)
+    width, height, orientation = found.get(256, 0), found.get(257, 0), found.get(_ORIENTATION, 1)
+    if found.get(322, 0) > max(width, _USUAL_TILE) or found.get(323, 0) > max(height, _USUAL_TILE):
+        raise Unreadable("has tiles larger than the picture")
+    return Header(width, height, orientation if 1 <= orientation <= 8 else 1)
 
 
 def _orientation(exif: bytes) -> int:
