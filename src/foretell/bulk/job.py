@@ -100,7 +100,7 @@ def predict_files(
     drawing = _drawing(draw, files, keep, of_pictures=of_pictures)
     sources: list[Source]
     if of_pictures:
-        sources = [PictureSource(files)]
+        sources = [PictureSource(files, threads or machine.cores())]
     else:
         sources = [open_source(f, model.signature, keep, max_row_bytes=max_row_bytes) for f in files]
     collector = _Collector(output)

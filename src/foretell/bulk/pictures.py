@@ -23,7 +23,7 @@ __all__ = ["PictureBlock", "PictureSource", "find_pictures", "hold_pictures"]
 
 _ENDINGS = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp")
 """A file of a folder with such a name is a picture whatever is in it: a broken one is told of, not passed over."""
-_BLOCK = 8
+_MOST_IN_BLOCK = 8
 _START = 16
 
 
@@ -80,7 +80,14 @@ def _is_picture(path: Path) -> bool:
 class PictureSource:
     """All pictures of a job."""
 
-    def __init__(self, files: Sequence[str]) -> None:
+    def __init__(self, files: Sequence[str], threads: int = 1) -> None:
+        """Divide files among threads.
+
+        Args:
+            files: Of all pictures, in order; at least one.
+            threads: That take blocks. A few pictures are divided so that none of them is idle.
+        """
+        self._in_block = max(1, min(_MOST_IN_BLOCK, len(files) // threads))
         self.name = files[0]
         self._files = files
         self._sizes = [os.path.getsize(f) for f in files]
@@ -88,8 +95,9 @@ class PictureSource:
 
     def blocks(self) -> Iterator[Block]:
         """Yield a few files at a time."""
-        for at in range(0, len(self._files), _BLOCK):
-            yield PictureBlock(self._files[at : at + _BLOCK], sum(self._sizes[at : at + _BLOCK]))
+        step = self._in_block
+        for at in range(0, len(self._files), step):
+            yield PictureBlock(self._files[at : at + step], sum(self._sizes[at : at + step]))
 
 
 @dataclass(frozen=True)
