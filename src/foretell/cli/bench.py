@@ -93,6 +93,10 @@ def _bench_model(args: argparse.Namespace) -> int:
     with load(args.model, trust=args.trust) as model:
         if not model.signature.fields:
             raise ConfigError(f'"{args.model}": takes bare tensors, rows cannot be drawn for it; measure it in Python')
+        if model.signature.image:
+            raise ConfigError(
+                f'"{args.model}": takes pictures, which are not drawn; run foretell predict -v on a folder'
+            )
         row = plain_row(model.signature)
         seconds = {1: time_s(partial(model.predict, row), budget_s=1.0, at_most=20_000)}
         for rows in ROWS[1:]:
