@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
@@ -202,3 +203,17 @@ def test_labels_of_a_file_and_pictures_of_a_sample(
     said = capfd.readouterr().out
     assert "wants pictures:\n  stretched to 16 x 16\n  filter bilinear\n" in said
     assert "gives classification into 3 classes: rot, grün, blau" in said
+
+
+def test_an_export_that_says_everything_needs_no_tables(tmp_path: Path) -> None:
+    model = onnx.load_from_string(detector())
+    onnx.helper.set_model_props(model, {"names": "{0: 'red thing', 1: 'other'}", "stride": "32"})
+    (tmp_path / "net.onnx").write_bytes(model.SerializeToString())
+    report = convert(tmp_path / "net.onnx", tmp_path / "net")
+    assert any("known by its metadata" in note for note in report.opened.notes)
+    with foretell.load(tmp_path / "net") as model:
+        # The grey rows above and below, 114 of 255, make the mean of red larger than a half.
+        (thing,) = model.predict(plain(RED, 64, 32))[0]
+        assert thing["label"] == "red thing"
+        assert thing["score"] == pytest.approx(0.5 + 0.5 * 114 / 255, abs=1e-3)
+        assert thing["box"] == [16, 8, 48, 24]
