@@ -51,7 +51,7 @@ class Line:
 
 LINES = (
     Line("Foretell, clients send their deadline", "foretell", headers="x-request-timeout-ms: 200\r\n", is_judged=True),
-    Line("Foretell, clients send no deadline", "foretell"),
+    Line("Foretell, clients send no deadline", "foretell", is_judged=True),
     Line("Foretell --default-timeout 0.2, clients send none", "foretell", ("--default-timeout", "0.2"), is_judged=True),
     Line("mosec 0.9.8", "mosec"),
     Line("mosec 0.9.8 --timeout 200", "mosec", ("--timeout", "200")),
