@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 import foretell
+import foretell.testing
 from foretell.cli.main import main
 from foretell.errors import ConfigError, InvalidInput, ProofFailed
 from foretell.model.convert import convert
@@ -217,3 +218,19 @@ def test_an_export_that_says_everything_needs_no_tables(tmp_path: Path) -> None:
         assert thing["label"] == "red thing"
         assert thing["score"] == pytest.approx(0.5 + 0.5 * 114 / 255, abs=1e-3)
         assert thing["box"] == [16, 8, 48, 24]
+
+
+def test_served_by_its_prepared_tensor(made: Path) -> None:
+    with foretell.load(made / "colours") as model, foretell.testing.client(made / "colours") as client:
+        tensors, *_ = model.prepare(plain(GREEN))
+        (name,) = tensors
+        body = {"name": name, "datatype": "FP32", "shape": list(tensors[name].shape)}
+        told = client.post(
+            "/v2/models/colours/infer", json={"inputs": [body | {"data": tensors[name].ravel().tolist()}]}
+        )
+        assert told.status == 200
+        expected = model.infer(tensors, 1)
+        for output, array in zip(told.json()["outputs"], expected, strict=True):
+            np.testing.assert_array_equal(np.array(output["data"], array.dtype), array.ravel())
+        refused = client.post("/v1/models/colours:predict", json={"instances": [{"image": "x"}]})
+        assert (refused.status, refused.json()["code"]) == (501, "unsupported_media_type")

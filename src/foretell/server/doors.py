@@ -32,6 +32,8 @@ class Door:
         signature = self.hello.signature
         self.signature = signature
         self.task = self.hello.task
+        self.takes_pictures = bool(self.hello.about.get("takes_pictures"))
+        """Whether its rows are pictures, and its tensors what was made of them."""
         labels = tuple(str(c) for c in self.task.classes)
         self.proto: OpenInferenceProto | None = None
         """Made by the gRPC door, whose library a server without it does not load."""

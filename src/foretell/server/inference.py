@@ -78,6 +78,9 @@ class Inference:
     def predict(self, call: Call, model: str, version: str) -> None:
         """Answer a call with rows."""
         door = self._doors.of(model, version)
+        if door.takes_pictures:
+            raise Refused("predict: pictures are not taken over HTTP yet; send the prepared tensor to infer",
+                          code="unsupported_media_type", status=501)  # fmt: skip
         if self._refuse(call, door, urgency_of(call.headers)):
             return
         kind = JSON if call.plain else media_type(call.headers.get(b"content-type", JSON))

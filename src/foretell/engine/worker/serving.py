@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from time import perf_counter_ns
 from typing import Any, Protocol
@@ -91,11 +92,15 @@ def open_estimators(model: Loaded) -> None:
 
 def facts_of(model: Loaded, paces: tuple[tuple[int, float], ...], sandbox: dict[str, str]) -> dict[str, Any]:
     """Return what the front has to know of a model, as plain values."""
+    # A model of pictures is served by its prepared tensor; its field is for those who have the picture.
+    signature, takes_pictures = model.signature, model.signature.image is not None
+    if takes_pictures:
+        signature = replace(signature, fields=(), image=None)
     return {
         "name": model.name,
-        "signature": write_signature(model.signature),
+        "signature": write_signature(signature),
         "task": write_task(model.task_reader),
-        "about": model.info(),
+        "about": model.info() | ({"takes_pictures": True} if takes_pictures else {}),
         "sandbox": sandbox,
         "paces": paces,
     }
