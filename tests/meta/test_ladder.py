@@ -25,7 +25,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"model.load", "model.tensor_proof"},
     {"model.convert"},
     {"engine.instance", "engine.limits", "engine.lifecycle", "engine.batch", "engine.scan"},
-    {"engine.statistics", "engine.loop"},
+    {"engine.statistics", "engine.loop", "engine.ticket"},
     {"engine.pace", "engine.queue", "engine.worker", "engine.fakes"},
     {"engine.scheduling", "engine.suspects", "engine.pieces", "engine.ledger"},
     {"engine.crew", "engine.seats"},

@@ -26,11 +26,12 @@ from foretell.engine.limits import Limits
 from foretell.engine.loop import Loop
 from foretell.engine.pace import Pace
 from foretell.engine.pieces import Whole, cut
-from foretell.engine.queue import Done, Queue, Sink, Ticket
+from foretell.engine.queue import Queue
 from foretell.engine.recovery import Recovery
 from foretell.engine.seats import Job, Seat, Seats
 from foretell.engine.settling import Settling
 from foretell.engine.suspects import deaths_needed
+from foretell.engine.ticket import Done, Sink, Ticket
 from foretell.engine.watch import Watch
 from foretell.errors import ForetellError, InvalidOutput
 from foretell.request import INTERACTIVE, InferRequest, InferResponse

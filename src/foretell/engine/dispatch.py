@@ -11,11 +11,12 @@ from foretell.engine.batch import Tensors, merge
 from foretell.engine.instance import Instance
 from foretell.engine.limits import Limits
 from foretell.engine.loop import Loop
-from foretell.engine.queue import Queue, Ticket
+from foretell.engine.queue import Queue
 from foretell.engine.recovery import Recovery
 from foretell.engine.seats import Seat, Seats
 from foretell.engine.settling import Settling
 from foretell.engine.suspects import Group
+from foretell.engine.ticket import Ticket
 from foretell.engine.watch import LOOK_S, Watch
 from foretell.errors import DeadlineExceeded, ForetellError
 

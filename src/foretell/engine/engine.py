@@ -23,9 +23,9 @@ from foretell.clock import Clock, MonotonicClock
 from foretell.engine.instance import StartInstance
 from foretell.engine.limits import Limits
 from foretell.engine.pieces import Whole
-from foretell.engine.queue import Done, Ticket
 from foretell.engine.repository import Repository
 from foretell.engine.served import House, Served
+from foretell.engine.ticket import Done, Ticket
 from foretell.errors import ForetellError, ServerDraining
 from foretell.metrics import Metrics
 from foretell.request import InferRequest, InferResponse

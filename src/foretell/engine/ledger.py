@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from foretell.engine.queue import Done
 from foretell.engine.statistics import Duration, Statistics
+from foretell.engine.ticket import Done
 from foretell.errors import ForetellError
 from foretell.metrics import Count, Metrics
 from foretell.request import Timing

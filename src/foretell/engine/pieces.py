@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foretell.engine.queue import Done, Ticket
+from foretell.engine.ticket import Done, Ticket
 from foretell.errors import ForetellError
 from foretell.request import InferResponse, Timing
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 from foretell.engine.ledger import Ledger
-from foretell.engine.queue import Ticket
 from foretell.engine.seats import Job, Seat
 from foretell.engine.settling import Settling
 from foretell.engine.suspects import Group, Quarantine, after_death, after_error, fingerprint
+from foretell.engine.ticket import Ticket
 from foretell.errors import ForetellError, WorkerCrashed
 
 __all__ = ["Recovery"]

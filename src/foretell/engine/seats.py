@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import deque
 
 from foretell.engine.instance import Instance
-from foretell.engine.queue import Ticket
 from foretell.engine.suspects import Group
+from foretell.engine.ticket import Ticket
 
 __all__ = ["Job", "Seat", "Seats"]
 

@@ -21,8 +21,8 @@ from foretell.engine.lifecycle import Event, State, after
 from foretell.engine.limits import Limits
 from foretell.engine.pace import Pace
 from foretell.engine.pieces import Whole
-from foretell.engine.queue import Done, Sink, Ticket
 from foretell.engine.statistics import Statistics
+from foretell.engine.ticket import Done, Sink, Ticket
 from foretell.errors import ForetellError, ModelNotReady, ServerDraining
 from foretell.metrics import Metrics
 from foretell.request import INTERACTIVE, InferRequest

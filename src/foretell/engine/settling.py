@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from foretell.engine.ledger import Ledger
 from foretell.engine.loop import Loop
-from foretell.engine.queue import Done, Sink, Ticket
 from foretell.engine.seats import Job
+from foretell.engine.ticket import Done, Sink, Ticket
 from foretell.errors import ForetellError
 from foretell.request import Batch, InferResponse
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foretell.engine.queue import Ticket
+from foretell.engine.ticket import Ticket
 from foretell.errors import Quarantined
 
 __all__ = ["Group", "Quarantine", "after_death", "after_error", "deaths_needed", "fingerprint"]

@@ -9,8 +9,8 @@ import numpy as np
 from foretell.dtypes import dtype_of
 from foretell.engine.engine import Engine
 from foretell.engine.instance import Hello
-from foretell.engine.queue import Sink
 from foretell.engine.served import Served
+from foretell.engine.ticket import Sink
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.protocol.columns import Columns
 from foretell.protocol.openinference_json import OpenInferenceJson

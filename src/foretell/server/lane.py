@@ -13,7 +13,7 @@ from time import perf_counter
 
 from foretell.engine.batch import Tensors
 from foretell.engine.batcher import Asked
-from foretell.engine.queue import Ticket
+from foretell.engine.ticket import Ticket
 from foretell.errors import ForetellError, InternalError
 from foretell.request import Batch, InferResponse
 from foretell.server.call import Call, timing_of

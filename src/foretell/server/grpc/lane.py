@@ -14,7 +14,7 @@ from time import perf_counter
 from typing import Any, Protocol
 
 from foretell.engine.batcher import Asked
-from foretell.engine.queue import Ticket
+from foretell.engine.ticket import Ticket
 from foretell.errors import ForetellError, InternalError
 from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.openinference_proto import AskedMessage, OpenInferenceProto, parse
