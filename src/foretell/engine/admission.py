@@ -23,6 +23,7 @@ from foretell.errors import (
 __all__ = ["LOSS_S", "SILENCE_S", "Admission"]
 
 _NEWS = 0.02
+_LEAST_SHARE = 0.01
 LOSS_S, SILENCE_S = 5.0, 1.0
 """How long after the loss of an instance, and after one stood still, those who bring no deadline wait longer."""
 
@@ -38,7 +39,7 @@ class Admission:
     """
 
     __slots__ = (
-        "_asked", "_calm_from", "_caution", "_limits", "_mean_rows", "_name", "_queue", "_rate_s", "_seats",
+        "_asked", "_calm_from", "_caution", "_limits", "_mean_rows", "_name", "_queue", "_rate_s", "_seats", "_share",
         "_was_late", "is_pressed", "outage", "outage_until", "pace", "quarantine",
     )  # fmt: skip
 
@@ -51,6 +52,7 @@ class Admission:
         self._calm_from = 0.0
         self._asked = 0
         self._mean_rows = 1.0
+        self._share = 1.0
         self._was_late = False
         self._rate_s = 0.0
         self.pace = pace
@@ -65,8 +67,10 @@ class Admission:
         self._asked += requests
         self._mean_rows += max(_NEWS, requests / self._asked) * (rows / requests - self._mean_rows)
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """Learn how long a batch took."""
+    def observe(self, rows: int, seconds: float, run_s: float) -> None:
+        """Learn how long a batch took, and how much of it the model ran."""
+        if seconds > 0.0:
+            self._share += _NEWS * (min(1.0, run_s / seconds) - self._share)
         if self.pace.observe(rows, seconds):
             self._learn_rate()
         if self._was_late or self._caution > 1.0:
@@ -89,8 +93,11 @@ class Admission:
 
     def patience_s(self, rows: int, priority: int, now: float) -> float:
         """Return the longest wait of a request that brings no deadline."""
-        own_s = max(rows, self._mean_rows) * self._rate_s
-        return scheduling.patience_s(own_s, priority > 0, now >= self._calm_from, self._limits)
+        # Refusing others does not shorten the wait for this process or the machine: only the model's part counts.
+        share = max(self._share, _LEAST_SHARE)
+        own_s = max(rows, self._mean_rows) * self._rate_s * share
+        longest_s = scheduling.patience_s(own_s, priority > 0, now >= self._calm_from, self._limits) / share
+        return min(longest_s, self._limits.max_queue_s)
 
     def fits(self, rows: int, nbytes: int, left_s: float, patience_s: float) -> bool:
         """Whether so many rows would be in time behind everybody, with a place to spare: no closer look is needed."""

@@ -322,7 +322,7 @@ class Batcher:
         self._report(job, outputs, run_ns, now)
         if now > job.tickets[0].due:
             self.admission.was_late()
-        self.admission.observe(job.rows, seconds)
+        self.admission.observe(job.rows, seconds, run_ns * 1e-9)
         if scheduling.is_silence(job.expected_s, seconds):
             self.admission.disturb(now + SILENCE_S)
         self.on_work()
