@@ -1,13 +1,12 @@
 """Where files lie: read, listed, and written so that a name appears only with its whole content.
 
-The contract only: `local.py` knows the disk of this machine, `remote.py` object stores. None knows what is in the files.
+The contract only: `local.py` knows the disk of this machine, `remote.py` object stores. None knows what files hold.
 """
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from typing import BinaryIO, Protocol
-
 
 __all__ = ["Storage"]
 
