@@ -6,13 +6,13 @@ come from the graph. ZipMap, which turns probabilities into a list of dictionari
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from foretell.model.formats.onnx_fields import listed
-from foretell.model.formats.onnx_graph import attribute
-from foretell.model.formats.onnx_proto import array_of, set_float_tensor
+from foretell.model.formats.onnx_proto import set_float_tensor
+from foretell.model.formats.onnx_trace import CLASSIFIERS, Trace, are_scores, class_labels, values_of
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.predictions import Task
 from foretell.model.tasks.regression import Regression
@@ -20,16 +20,11 @@ from foretell.model.tasks.tensors import Tensors
 from foretell.signature import Label, TensorSpec
 
 if TYPE_CHECKING:
-    from onnx import GraphProto, ModelProto, NodeProto, TensorProto
+    from onnx import GraphProto, ModelProto
 
 __all__ = ["Meaning", "makers_of", "meaning_of", "unzip"]
 
-_CLASSIFIERS = {"TreeEnsembleClassifier", "LinearClassifier", "SVMClassifier"}
 _REGRESSORS = {"TreeEnsembleRegressor", "LinearRegressor", "SVMRegressor", "TreeEnsemble"}
-_LABELS = ("classlabels_strings", "classlabels_int64s", "classlabels_ints")
-_SAME = {"Identity", "Cast", "Reshape", "Squeeze", "Unsqueeze", "Flatten"}
-"""Operators that hand on the same values in another shape or type."""
-_SQUASHES = {"Softmax", "Sigmoid", "Normalizer", "Exp", "LpNormalization", "Erf", "Tanh"}
 _LABEL_NAMES = {"label", "output_label", "labels", "predicted_label", "class_label"}
 _PROBABILITY_NAMES = {
     *("probabilities", "probability", "output_probability", "output_probabilities", "probability_tensor", "probs"),
@@ -60,7 +55,7 @@ def unzip(model: ModelProto) -> dict[str, tuple[Label, ...]]:
     for node in model.graph.node:
         if node.op_type != "ZipMap" or node.domain != "ai.onnx.ml" or node.output[0] not in outputs:
             continue
-        classes = _class_labels(node)
+        classes = class_labels(node)
         if not classes:
             continue
         value = outputs[node.output[0]]
@@ -87,7 +82,7 @@ def meaning_of(
         zipped: What `unzip` returned.
         metadata: The file's own, for names of classes.
     """
-    look = _Graph(graph)
+    look = Trace(graph)
     found = _columns_of_classes(look, outputs) or _classification(look, outputs, zipped, metadata)
     if found is not None:
         return found
@@ -98,7 +93,7 @@ def meaning_of(
 
 def makers_of(graph: GraphProto, outputs: tuple[TensorSpec, ...]) -> dict[str, str]:
     """Return the operator that makes each output, by its name; a sum is told only where it adds to a product."""
-    look = _Graph(graph)
+    look = Trace(graph)
     makers = {}
     for spec in outputs:
         node = look.source(spec.name)[1]
@@ -109,44 +104,8 @@ def makers_of(graph: GraphProto, outputs: tuple[TensorSpec, ...]) -> dict[str, s
     return makers
 
 
-class _Graph:
-    """Finds what made a value."""
-
-    def __init__(self, graph: GraphProto) -> None:
-        self.makers: dict[str, NodeProto] = {name: node for node in graph.node for name in node.output if name}
-        self.constants: dict[str, TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
-        for node in graph.node:
-            value = attribute(node, "value") if node.op_type == "Constant" else None
-            if value is not None and value.HasField("t"):
-                self.constants[node.output[0]] = value.t
-
-    def source(self, name: str) -> tuple[str, NodeProto | None]:
-        """Follow a value back through operators that only hand it on: its first name, and what made it."""
-        for _ in range(len(self.makers)):
-            node = self.makers.get(name)
-            if node is None or not node.input or not (node.op_type in _SAME or self._is_times_one(node)):
-                return name, node
-            name = node.input[0]
-        return name, None
-
-    def _is_times_one(self, node: NodeProto) -> bool:
-        constant = self.constants.get(node.input[1]) if node.op_type == "Mul" and len(node.input) == 2 else None
-        return constant is not None and set(_values(constant)) == {1.0}
-
-    def before(self, name: str) -> list[NodeProto]:
-        """Return every node that a value depends on."""
-        found: dict[int, NodeProto] = {}
-        waiting = [name]
-        while waiting:
-            node = self.makers.get(waiting.pop())
-            if node is not None and id(node) not in found:
-                found[id(node)] = node
-                waiting += node.input
-        return list(found.values())
-
-
 def _classification(
-    look: _Graph, outputs: tuple[TensorSpec, ...], zipped: Mapping[str, tuple[Label, ...]], metadata: Mapping[str, str]
+    look: Trace, outputs: tuple[TensorSpec, ...], zipped: Mapping[str, tuple[Label, ...]], metadata: Mapping[str, str]
 ) -> Meaning | None:
     label = next((o for o in outputs if _is_label(look, o)), None)
     probability = next((o for o in outputs if o.name in zipped), None)
@@ -158,7 +117,7 @@ def _classification(
     if not classes:
         return None
     notes: list[str] = []
-    if probability is not None and _are_scores(look, probability.name):
+    if probability is not None and are_scores(look, probability.name):
         notes.append(f'output "{probability.name}" holds scores, not probabilities, so only labels are given')
         probability = None
     if label is None and probability is None:
@@ -175,7 +134,7 @@ def _classification(
     return Meaning(task, read, tuple(notes))
 
 
-def _columns_of_classes(look: _Graph, outputs: tuple[TensorSpec, ...]) -> Meaning | None:
+def _columns_of_classes(look: Trace, outputs: tuple[TensorSpec, ...]) -> Meaning | None:
     """Recognise skl2onnx's option zipmap="columns": a label, then an output per class cut from one tensor."""
     label, *rest = outputs or (None,)
     if label is None or len(rest) < 2 or not _is_label(look, label):
@@ -189,17 +148,17 @@ def _columns_of_classes(look: _Graph, outputs: tuple[TensorSpec, ...]) -> Meanin
         return None
     source = str(whole.pop())
     spec = TensorSpec(source, "FP32", (-1, len(classes)))
-    if _are_scores(look, source):
+    if are_scores(look, source):
         return None
     return Meaning(Classification(classes, 0, 1), (label, spec))
 
 
-def _cut_from(look: _Graph, name: str) -> str | None:
+def _cut_from(look: Trace, name: str) -> str | None:
     node = look.source(name)[1]
     return node.input[0] if node is not None and node.op_type == "Slice" and node.input else None
 
 
-def _is_label(look: _Graph, output: TensorSpec) -> bool:
+def _is_label(look: Trace, output: TensorSpec) -> bool:
     if (
         output.datatype not in (*_INTEGERS, "BYTES", "BOOL")
         or len(output.shape) > 2
@@ -207,22 +166,22 @@ def _is_label(look: _Graph, output: TensorSpec) -> bool:
     ):
         return False
     name, node = look.source(output.name)
-    if node is not None and node.op_type in _CLASSIFIERS:
+    if node is not None and node.op_type in CLASSIFIERS:
         return bool(node.output[0] == name)
     return output.name.lower() in _LABEL_NAMES
 
 
-def _is_probability(look: _Graph, output: TensorSpec) -> bool:
+def _is_probability(look: Trace, output: TensorSpec) -> bool:
     if output.datatype not in _FLOATS or len(output.shape) > 2:
         return False
     name, node = look.source(output.name)
-    if node is not None and node.op_type in _CLASSIFIERS and len(node.output) > 1 and node.output[1] == name:
+    if node is not None and node.op_type in CLASSIFIERS and len(node.output) > 1 and node.output[1] == name:
         return True
     return output.name.lower() in _PROBABILITY_NAMES
 
 
 def _classes(
-    look: _Graph,
+    look: Trace,
     label: TensorSpec | None,
     probability: TensorSpec | None,
     zipped: Mapping[str, tuple[Label, ...]],
@@ -246,23 +205,23 @@ def _classes(
     return _as_given(found, label)
 
 
-def _width(look: _Graph, probability: TensorSpec | None) -> int:
+def _width(look: Trace, probability: TensorSpec | None) -> int:
     """Return how many classes a tensor of probabilities has; one column is that of two classes."""
     if probability is None or len(probability.shape) != 2:
         return 0
     return 2 if probability.shape[1] == 1 else max(probability.shape[1], 0)
 
 
-def _traced_classes(look: _Graph, name: str) -> tuple[Label, ...]:
+def _traced_classes(look: Trace, name: str) -> tuple[Label, ...]:
     node = look.source(name)[1]
     if node is None:
         return ()
-    if node.op_type in _CLASSIFIERS:
-        return _class_labels(node)
+    if node.op_type in CLASSIFIERS:
+        return class_labels(node)
     if node.op_type in ("ArrayFeatureExtractor", "Gather") and len(node.input) == 2 and node.input[0] in look.constants:
         index = look.source(node.input[1])[1]
         if index is not None and index.op_type == "ArgMax":
-            return tuple(_values(look.constants[node.input[0]]))
+            return tuple(values_of(look.constants[node.input[0]]))
     return ()
 
 
@@ -279,54 +238,7 @@ def _as_given(classes: tuple[Label, ...], label: TensorSpec | None) -> tuple[Lab
         return ()
 
 
-def _class_labels(node: NodeProto) -> tuple[Label, ...]:
-    for name in _LABELS:
-        found = attribute(node, name)
-        if found is not None and (found.strings or found.ints):
-            return tuple(s.decode("utf-8", "replace") for s in found.strings) or tuple(found.ints)
-    return ()
-
-
-def _values(tensor: TensorProto) -> list[Label]:
-    """Return the elements of a small constant; empty for others."""
-    if sum(1 for _ in tensor.dims) > 2 or max(tensor.dims, default=1) > 100_000:
-        return []
-    try:
-        values = array_of(tensor).reshape(-1).tolist()
-    except (ValueError, TypeError, KeyError):
-        return []
-    return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in values]
-
-
-def _are_scores(look: _Graph, name: str) -> bool:
-    """Tell whether an output is a classifier's raw score, whatever it is called: nothing on its way squashes it."""
-    before = look.before(name)
-    if any(node.op_type in _SQUASHES for node in before):
-        return False
-    return any(_gives_scores(node) for node in before)
-
-
-def _gives_scores(node: NodeProto) -> bool:
-    transform = attribute(node, "post_transform")
-    if node.op_type not in _CLASSIFIERS or (transform is not None and transform.s not in (b"", b"NONE")):
-        return False
-    if node.op_type == "TreeEnsembleClassifier":
-        # A forest's leaves hold shares of classes; a boosted tree's hold steps, which go both ways.
-        names = ("class_weights", "base_values", "class_weights_as_tensor", "base_values_as_tensor")
-        return any(_least(node, n) < 0 for n in names)
-    probabilities = attribute(node, "prob_a")
-    return node.op_type == "LinearClassifier" or probabilities is None or not probabilities.floats
-
-
-def _least(node: NodeProto, name: str) -> float:
-    found = attribute(node, name)
-    if found is None:
-        return 0.0
-    values: Iterable[float] = array_of(found.t).reshape(-1) if found.HasField("t") else found.floats
-    return float(min(values, default=0.0))
-
-
-def _is_numbers(look: _Graph, output: TensorSpec) -> bool:
+def _is_numbers(look: Trace, output: TensorSpec) -> bool:
     if output.shape[1:] in ((), (1,)) and len(output.shape) in (1, 2):
         return True
     node = look.source(output.name)[1]
