@@ -28,7 +28,8 @@ from foretell.model.runtimes import lightgbm as runtime
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.predictions import Task
 from foretell.model.tasks.regression import Regression
-from foretell.model.trees.lightgbm import ZERO, LightGBMFile, read
+from foretell.model.trees.lightgbm import LightGBMFile, read
+from foretell.model.trees.lightgbm_tree import ZERO
 from foretell.model.trees.links import Builder
 from foretell.signature import Field, Label, Signature
 

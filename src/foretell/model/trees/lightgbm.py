@@ -1,34 +1,27 @@
 """LightGBM's text files: bytes to what is in them. The library is not needed, and reads less carefully.
 
-What a file means is taken from the library's source (4.7): a row goes left where `x <= threshold`; what counts
-as missing is said by each node; a category of the set goes left. Knows no signature and no task.
+What a file means is taken from the library's source (4.7). Knows no signature and no task.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import NamedTuple
 
 from foretell.errors import ArtifactInvalid
-from foretell.model.trees.ensemble import LEAF, Ensemble, Link, Tree
+from foretell.model.trees.ensemble import Ensemble, Link
+from foretell.model.trees.lightgbm_tree import MISSING_ZERO, kinds_of, read_tree
 from foretell.model.trees.untrusted import MAX_FEATURES, number, whole
 from foretell.signature import Label
 
-__all__ = ["ZERO", "LightGBMFile", "read"]
+__all__ = ["LightGBMFile", "read"]
 
 _EXP, _RAW = ("poisson", "gamma", "tweedie"), ("huber", "fair", "quantile", "mape", "regression_l1", "regression_l2")
 _RANKING = ("lambdarank", "rank_xendcg")
-_CATEGORICAL, _DEFAULT_LEFT = 1, 2
 _PANDAS = "pandas_categorical:"
-ZERO = float(np.float32(1e-35))
-"""LightGBM's kZeroThreshold: what is not larger is zero."""
-_MISSING_NONE, _MISSING_ZERO, _MISSING_NAN = 0, 1, 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,10 +69,10 @@ def read(content: bytes) -> LightGBMFile:
     if categorical and "\nend of parameters" not in tail:
         raise ArtifactInvalid('no line "end of parameters": the file was cut short, and categories come after it')
     objective = _objective(head.get("objective", ""), per_round, n_classes)
-    trees = [_tree(block, index % per_round, f"tree {index}") for index, block in enumerate(blocks)]
+    trees = [read_tree(block, index % per_round, f"tree {index}") for index, block in enumerate(blocks)]
     linear = any(t is None for t in trees)
     read_trees = [t for t in trees if t is not None]
-    kinds = _kinds(pair for _, found in read_trees for pair in found.items())
+    kinds = kinds_of(pair for _, found in read_trees for pair in found.items())
     model = Ensemble(
         tuple(tree for tree, _ in read_trees),
         n_features,
@@ -91,7 +84,7 @@ def read(content: bytes) -> LightGBMFile:
     )
     return LightGBMFile(
         model=None if linear else model.check(),
-        zero_is_missing=tuple(sorted(f for f, kind in kinds.items() if kind == _MISSING_ZERO)),
+        zero_is_missing=tuple(sorted(f for f, kind in kinds.items() if kind == MISSING_ZERO)),
         n_features=n_features,
         classes=objective.classes,
         targets=per_round,
@@ -166,114 +159,6 @@ def _objective(line: str, targets: int, n_classes: int) -> _Objective:
     if name in _RAW or name in _RANKING:
         return _Objective(name, "sqrt_abs" if "sqrt" in words else "identity")
     raise ArtifactInvalid(f'objective "{line[:60]}" with {targets} trees a round: not one of LightGBM')
-
-
-def _numbers(block: Mapping[str, str], key: str, count: int, dtype: type[Any]) -> NDArray[Any]:
-    words = block.get(key, "").split()
-    if len(words) != count:
-        raise ArtifactInvalid(f"{key}: got {len(words)} numbers, expected {count}")
-    try:
-        return np.array(words, dtype=np.float64).astype(np.float64) if dtype is np.float64 else _whole(words)
-    except (ValueError, OverflowError) as error:
-        raise ArtifactInvalid(f"{key}: expected numbers") from error
-
-
-def _whole(words: list[str]) -> NDArray[np.int64]:
-    return np.array([int(word) for word in words], dtype=np.int64)
-
-
-def _tree(block: Mapping[str, str], target: int, name: str) -> tuple[Tree, dict[int, int]] | None:
-    """Return a tree, and for each feature it tests what that feature takes for missing; None if it is linear."""
-    try:
-        leaves = whole(block, "num_leaves")
-        if whole(block, "is_linear", 0):
-            return None
-        value = _numbers(block, "leaf_value", leaves, np.float64)
-        return (_constant(value, target), {}) if leaves == 1 else _branches(block, value, target)
-    except ArtifactInvalid as error:
-        raise ArtifactInvalid(f"{name}: {error}") from error
-
-
-def _constant(value: NDArray[np.float64], target: int) -> Tree:
-    leaf = np.full(1, LEAF)
-    return Tree(np.zeros(1, np.int64), np.zeros(1), leaf, leaf, np.zeros(1, np.bool_), value, target)
-
-
-def _branches(block: Mapping[str, str], value: NDArray[np.float64], target: int) -> tuple[Tree, dict[int, int]]:
-    """Put the inner nodes first and the leaves after them; a child below 0 is the bit-inverse of a leaf."""
-    inner = len(value) - 1
-    feature = _numbers(block, "split_feature", inner, np.int64)
-    threshold = _numbers(block, "threshold", inner, np.float64)
-    kind = _numbers(block, "decision_type", inner, np.int64)
-    sides = [_numbers(block, key, inner, np.int64) for key in ("left_child", "right_child")]
-    left, right = (np.where(side < 0, inner + ~side, np.where(side < inner, side, -2)) for side in sides)
-    missing = (kind >> 2) & 3
-    categorical = (kind & _CATEGORICAL) != 0
-    default_left = np.where(missing == _MISSING_NONE, threshold >= 0, (kind & _DEFAULT_LEFT) != 0) & ~categorical
-    leaf = np.full(len(value), LEAF)
-    tree = Tree(
-        np.concatenate([feature, np.zeros_like(leaf)]),
-        np.concatenate([_around_zero(threshold), np.zeros(len(leaf))]),
-        np.concatenate([left, leaf]),
-        np.concatenate([right, leaf]),
-        np.concatenate([default_left, np.zeros(len(leaf), np.bool_)]),
-        np.concatenate([np.zeros(inner), value]),
-        target,
-        _sets(block, np.flatnonzero(categorical), threshold),
-    )
-    if (missing > _MISSING_NAN).any():
-        raise ArtifactInvalid("decision_type: a kind of missing value that LightGBM does not have")
-    # Where zero goes the way of missing values anyway, nothing has to be done for it.
-    is_zero = (missing == _MISSING_ZERO) & (default_left != (threshold >= 0))
-    matters = ~categorical & (is_zero | (missing == _MISSING_NAN))
-    return tree, _kinds(zip(feature[matters].tolist(), missing[matters].tolist(), strict=True))
-
-
-def _around_zero(threshold: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Move thresholds near zero out of the way of values near zero, which LightGBM takes for zero."""
-    threshold = np.where((threshold >= 0) & (threshold < ZERO), ZERO, threshold)
-    return np.where((threshold < 0) & (threshold >= -ZERO), np.nextafter(-ZERO, -1), threshold)
-
-
-def _sets(
-    block: Mapping[str, str], nodes: NDArray[np.int64], threshold: NDArray[np.float64]
-) -> dict[int, NDArray[np.int64]]:
-    """Return the categories that go left at each categorical node; its threshold is the index of a bit set."""
-    if not len(nodes):
-        return {}
-    count = whole(block, "num_cat")
-    bounds = _numbers(block, "cat_boundaries", count + 1, np.int64)
-    words = _whole_words(block)
-    if bounds[0] != 0 or bounds[-1] != len(words) or (np.diff(bounds) < 0).any():
-        raise ArtifactInvalid("cat_boundaries: outside cat_threshold")
-    sets = {}
-    for node in nodes.tolist():
-        index = threshold[node]
-        if not (0 <= index < count and index == int(index)):
-            raise ArtifactInvalid(f"node {node}: set {index}, expected one of {count}")
-        bits = np.unpackbits(words[bounds[int(index)] : bounds[int(index) + 1]].view(np.uint8), bitorder="little")
-        sets[node] = np.flatnonzero(bits)
-    return sets
-
-
-def _whole_words(block: Mapping[str, str]) -> NDArray[np.uint32]:
-    words = _numbers(block, "cat_threshold", len(block.get("cat_threshold", "").split()), np.int64)
-    if len(words) and (words.min() < 0 or words.max() > np.iinfo(np.uint32).max):
-        raise ArtifactInvalid("cat_threshold: expected 32-bit words")
-    return words.astype("<u4")
-
-
-def _kinds(found: Iterable[tuple[int, int]]) -> dict[int, int]:
-    """Return what each feature takes for missing.
-
-    Raises:
-        ArtifactInvalid: Zero is missing at one node and a number at another; the library writes no such file.
-    """
-    kinds: dict[int, int] = {}
-    for feature, kind in found:
-        if kinds.setdefault(feature, kind) != kind:
-            raise ArtifactInvalid(f"feature {feature}: zero is missing at one node and a number at another")
-    return kinds
 
 
 def _categorical(infos: list[str], tail: str) -> tuple[int, ...]:
