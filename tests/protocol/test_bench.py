@@ -10,7 +10,8 @@ from typing import ClassVar
 
 import pytest
 
-from foretell.bench.load import Target, closed_loop, open_loop
+from foretell.bench.lines import Target
+from foretell.bench.load import closed_loop, open_loop
 from foretell.cli.main import main
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from foretell.bench.answers import Answer, AnswerReader, code_of, timing_of
 from foretell.bench.asking import Question, _tensor, _with_rows
-from foretell.bench.load import Run, Target
+from foretell.bench.lines import Run, Target
 from foretell.bench.report import as_json, as_text, quantile
 
 LENGTH = b'HTTP/1.1 503 Service Unavailable\r\nContent-Length: 16\r\nserver: x\r\n\r\n{"code": "full"}'

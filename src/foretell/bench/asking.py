@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
 from foretell.bench.answers import Answer, code_of
-from foretell.bench.load import Target
+from foretell.bench.lines import Target
 from foretell.errors import ConfigError, InvalidInput
 
 __all__ = ["Question", "question_of"]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from foretell.bench.asking import Question
-from foretell.bench.load import Run
+from foretell.bench.lines import Run
 
 __all__ = ["as_json", "as_text", "quantile"]
 

@@ -44,7 +44,8 @@ def _run(args: argparse.Namespace) -> int:
 
 def _bench_url(args: argparse.Namespace) -> int:
     from foretell.bench.asking import question_of
-    from foretell.bench.load import Run, closed_loop, open_loop, run
+    from foretell.bench.lines import Run
+    from foretell.bench.load import closed_loop, open_loop, run
     from foretell.bench.report import as_json, as_text
 
     counts = _counts(args.connections or ("64" if args.rate else "1,16,64"))
