@@ -17,7 +17,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"model.programs"},
     {"model.artifact", "model.picture", "model.tracking"},
     {"model.tasks", "model.runtimes", "model.data", "model.trees", "model.draw", "model.pace"},
-    {"model.describe", "model.seeing"},
+    {"model.describe", "model.seeing", "model.watching"},
     {"model.formats"},
     {"model.bundle", "model.proof", "model.sample"},
     {"model.estimators", "model.model", "model.relabel"},
@@ -39,7 +39,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"engine.engine"},
     {"protocol"},
     {"bulk", "bench"},
-    {"server"},
+    {"server", "ray"},
     {"cli", "testing"},
 ]
 WINGS = ("model", "engine")

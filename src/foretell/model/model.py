@@ -9,8 +9,9 @@ of many rows are cut into chunks that run on all cores. Knows nothing of files: 
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from foretell import machine
 from foretell.dtypes import dtype_of
-from foretell.errors import InvalidInput, InvalidOutput, RuntimeMissing
+from foretell.errors import ForetellError, InvalidInput, InvalidOutput, RuntimeMissing
 from foretell.model.data.slices import many_rows, slices
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.model.formats.base import Opened
@@ -29,6 +30,8 @@ from foretell.signature import Signature
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from foretell.model.watching import Seen
 
 __all__ = ["Model"]
 
@@ -102,6 +105,38 @@ class Model:
         if self._seeing is None:
             raise InvalidOutput(f'model "{self.name}": it takes no pictures; use Model.predict')
         return self._seeing.predict(pictures, self.infer)
+
+    def see(self, contents: Sequence[bytes]) -> tuple[list[NDArray[Any]], dict[int, ForetellError]]:
+        """Answer encoded pictures of strangers in the calling thread alone; see `Seeing.see`."""
+        if self._seeing is None:
+            raise InvalidOutput(f'model "{self.name}": it takes no pictures; use Model.infer')
+        return self._seeing.see(contents, self.infer)
+
+    def watch(
+        self, path: str | Path, *, every: int = 1, fps: float | None = None, track: bool = False
+    ) -> Iterator[Seen]:
+        """Predict the frames of a video, in their order; several are run at once, on all cores.
+
+        Args:
+            path: Of the video.
+            every: Take the first of each so many frames.
+            fps: Take at most so many frames a second, evenly.
+            track: Whether the objects of a detection get numbers that last from frame to frame.
+
+        Yields:
+            For each frame its number, its time in seconds and its predictions.
+
+        Raises:
+            InvalidInput: The model takes no pictures, or this is no video. Of a damaged one, after the last frame that
+                could be decoded.
+            ConfigError: `every` and `fps` cannot be, or `track` is for a model that finds no objects.
+            RuntimeMissing: PyAV is not installed.
+        """
+        from foretell.model.watching import watching
+
+        if self._seeing is None:
+            raise InvalidInput(f'model "{self.name}": takes no pictures; expected a model of pictures')
+        return watching(self, path, every=every, fps=fps, track=track, threads=self._threads)
 
     def predict_arrow(self, batch: pa.RecordBatch, first_row: int = 0) -> Predictions:
         """Predict one batch of a file, in the calling thread alone.

@@ -86,6 +86,13 @@ class Predictions:
         self.sources = sources
         """Where each row came from, such as the name of a picture's file; empty where rows have no names."""
 
+    @classmethod
+    def joined(cls, parts: Sequence[Predictions]) -> Predictions:
+        """Return the predictions of several calls of one model as one; at least one. Names and pictures are left."""
+        columns = zip(*(part._outputs for part in parts), strict=True)
+        notes = dict.fromkeys(note for part in parts for note in part.notes)
+        return cls(parts[0]._task, [np.concatenate(column) for column in columns], tuple(notes))
+
     @property
     def task(self) -> str:
         """Name of the task: `regression`, `classification`, `detection` ..."""
