@@ -1,0 +1,88 @@
+"""A model in a pipeline of Ray Data: the answers of `foretell predict`, whatever the form of the batches."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
+import pytest
+
+ray = pytest.importorskip("ray", reason="needs Ray: scripts/test --ray")
+data = pytest.importorskip("ray.data")
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning"),
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::UserWarning:ray"),
+]
+
+import foretell.ray  # noqa: E402
+from foretell.errors import ArtifactUntrusted, ConfigError  # noqa: E402
+from foretell.model.convert import convert  # noqa: E402
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "ames"
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200 << 20, log_to_driver=False)
+    data.DataContext.get_current().enable_progress_bars = False
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture(scope="module")
+def ames(tmp_path_factory):
+    """The pipeline of the example, as a bundle."""
+    out = tmp_path_factory.mktemp("ames")
+    subprocess.run([sys.executable, EXAMPLE / "train.py", out], check=True, capture_output=True)
+    homes = pa.csv.read_csv(out / "homes.csv")
+    convert(out / "ames.joblib", out / "ames", sample=homes, target="Sale_Price", trust=True)
+    return out
+
+
+def predicted(ds, model, batch_format, **options):
+    made = foretell.ray.predictor(model, **options)
+    two = data.ActorPoolStrategy(size=2)
+    return ds.map_batches(made, compute=two, num_cpus=0.5, batch_format=batch_format, batch_size=100)
+
+
+@pytest.mark.parametrize("batch_format", ["pyarrow", "pandas", "numpy"])
+def test_the_answers_are_those_of_the_command(cluster, ames, batch_format):
+    homes, prices = ames / "new_homes.csv", ames / "prices.parquet"
+    command = ["-m", "foretell.cli.main", "predict", ames / "ames", homes, "-o", prices, "--keep", "Id"]
+    subprocess.run([sys.executable, *command], check=True)
+    found = predicted(data.read_csv(str(homes)), ames / "ames", batch_format, keep=["Id"]).to_pandas()
+    found = found.astype({"Id": str}).sort_values("Id", ignore_index=True)
+    expected = pd.read_parquet(prices).astype({"Id": str}).sort_values("Id", ignore_index=True)
+    assert list(found.columns) == ["Id", "prediction"]
+    assert found["Id"].tolist() == expected["Id"].tolist()
+    assert np.array_equal(found["prediction"].to_numpy(np.float64), expected["prediction"].to_numpy())
+
+
+def test_a_bad_row_ends_the_pipeline_with_its_reason(cluster, ames):
+    homes = pa.csv.read_csv(ames / "new_homes.csv")
+    area = homes["Gr_Liv_Area"].to_numpy().astype(float)
+    area[7] = np.inf
+    at = homes.schema.get_field_index("Gr_Liv_Area")
+    ds = data.from_arrow(homes.set_column(at, "Gr_Liv_Area", pa.array(area)))
+    with pytest.raises(Exception, match=r'InvalidInput: batch: column "Gr_Liv_Area", row 7: got inf'):
+        predicted(ds, ames / "ames", "pyarrow").materialize()
+
+
+def test_a_large_model_goes_by_the_object_store(cluster, ames, monkeypatch):
+    monkeypatch.setattr(foretell.ray, "_MOST_IN_CLASS_BYTES", 0)
+    ds = data.read_csv(str(ames / "new_homes.csv"))
+    assert predicted(ds, ames / "ames", "pyarrow").count() == 586
+
+
+def test_a_wrong_model_is_told_of_before_anything_runs(tmp_path):
+    with pytest.raises(ConfigError, match="no such file"):
+        foretell.ray.predictor(tmp_path / "none")
+    (tmp_path / "m.pkl").write_bytes(b"\x80\x04}\x94.")
+    with pytest.raises(ArtifactUntrusted, match="trust"):
+        foretell.ray.predictor(tmp_path / "m.pkl")
