@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -72,6 +72,10 @@ class Seen:
             return found
         numbers: list[int] = self.tracks.tolist()
         return [o | {"track": n if n > 0 else None} for o, n in zip(found, numbers, strict=True)]
+
+    def without_picture(self) -> Seen:
+        """Return the same without the frame's pixels, for those who keep many."""
+        return replace(self, predictions=Predictions.joined([self.predictions]))
 
     def draw(self) -> Image:
         """Return the frame with what was found in it; objects with their numbers where they have one."""
