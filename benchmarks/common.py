@@ -67,10 +67,10 @@ def thirty_floats() -> tuple[np.ndarray, np.ndarray]:
     return x.astype(np.float32), y
 
 
-def many(rows: int) -> np.ndarray:
+def many(rows: int, seed: int = 1) -> np.ndarray:
     """Return rows like those of training, but none of them twice."""
     x, _ = thirty_floats()
-    random = np.random.default_rng(1)
+    random = np.random.default_rng(seed)
     picked = x[random.integers(0, len(x), rows)]
     return picked + random.normal(scale=0.05, size=picked.shape).astype(np.float32)
 

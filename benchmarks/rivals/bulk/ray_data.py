@@ -1,0 +1,42 @@
+"""Ray Data with the original library: ray_data.py CORES MODEL OUT INPUT...
+
+One actor for each core, each with the model loaded once and one thread. OUT is a folder of Parquet files.
+"""
+
+import sys
+
+import numpy as np
+import pyarrow as pa
+import ray
+import xgboost
+
+cores, model, out, *inputs = sys.argv[1:]
+
+
+class Predictor:
+    """An actor's model."""
+
+    def __init__(self) -> None:
+        self.booster = xgboost.Booster(model_file=model)
+        self.booster.set_param({"nthread": 1})
+
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        rows = pa.Table.to_batches(batch.combine_chunks())[0]
+        found = self.booster.inplace_predict(rows.to_tensor().to_numpy())
+        return pa.table(
+            {
+                "prediction": (found > 0.5).astype(np.int64),
+                "probability": np.maximum(found, 1 - found),
+                "probability_0": 1 - found,
+                "probability_1": found,
+            }
+        )
+
+
+ray.init(num_cpus=int(cores), include_dashboard=False, log_to_driver=False)
+ray.data.DataContext.get_current().enable_progress_bars = False
+ray.data.DataContext.get_current().execution_options.preserve_order = True
+scored = ray.data.read_parquet(inputs).map_batches(
+    Predictor, batch_format="pyarrow", batch_size=65_536, concurrency=int(cores)
+)
+scored.write_parquet(out)
