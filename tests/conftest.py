@@ -36,6 +36,9 @@ class SumModel:
     def predict_arrow(self, batch, first_row=0):
         return self._answer(self._preparation.prepare_arrow(batch, first_row))
 
+    def refusals(self, data):
+        return self._preparation.refusals(data)
+
     def _answer(self, prepared):
         x = prepared.inputs["x"]
         total = (np.nansum(x, axis=1) if x.dtype.kind == "f" else x.sum(axis=1)).reshape(-1, 1)

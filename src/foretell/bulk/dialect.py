@@ -67,7 +67,7 @@ def sniff(read: Callable[[int], bytes], signature: Signature, name: str) -> tupl
         head = more
     if not starts:
         raise InvalidInput(f"{name}: the file is empty, expected a header line and rows")
-    if b"\0" in head[: starts[-1] or len(head)]:
+    if b"\0" in head[: starts[1] if len(starts) > 1 else len(head)]:
         raise InvalidInput(f"{name} line 1: a NUL byte, expected text in UTF-8; is this a text file?")
     return _judge(head, newline, skipped, signature, name)
 

@@ -8,15 +8,19 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from foretell.bulk.columns import TextType
 from foretell.model.data.cells import MISSING_TEXTS, quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BadCell", "arrow_type", "is_plain", "read_numbers"]
+__all__ = ["BadCell", "all_bad_cells", "arrow_type", "is_plain", "read_numbers"]
 
 _COMMA = re.compile(r"[+-]?\d+,\d+", re.ASCII)
+_STRANGE = r"[^0-9eE+.\-infatyINFATY]"
+"""A character that no number has; those of "inf" and "nan" are none."""
 _GROUPED = re.compile(r"[+-]?\d{1,3}([ ,.'\u00a0]\d{3})+([.,]\d+)?|.*[%$€£].*", re.ASCII)
 
 
@@ -63,9 +67,7 @@ def read_numbers(texts: pa.Array, kind: TextType) -> tuple[pa.Array, bool]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    plain = pc.utf8_trim(texts, " \t")
-    missing = pa.array([t for t in MISSING_TEXTS if t.strip() == t], plain.type)
-    plain = pc.if_else(pc.is_in(plain, value_set=missing), pa.scalar(None, plain.type), plain)
+    plain = _without_missing(texts)
     wanted = arrow_type(kind)
     if kind != "float64":
         # A whole number may be written 3.0; cutting the zeros off keeps all of its digits, a float would not.
@@ -77,6 +79,42 @@ def read_numbers(texts: pa.Array, kind: TextType) -> tuple[pa.Array, bool]:
             except pa.ArrowInvalid:
                 continue
     raise _first_bad(_with_truths(plain), texts)
+
+
+def all_bad_cells(texts: pa.Array) -> list[BadCell]:
+    """Return every text that `read_numbers` would refuse, in the order of the rows.
+
+    Each distinct text is looked at once: what has a strange character is bad, the others are tried by halves.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    coded = texts.dictionary_encode()
+    shown = coded.dictionary
+    plain = _with_truths(_without_missing(shown))
+    bad = pc.match_substring_regex(plain, _STRANGE).fill_null(False).to_numpy(zero_copy_only=False).copy()
+    others = np.flatnonzero(~bad)
+    plain, waiting = plain.take(others), [(0, len(others))]
+    while waiting:
+        low, high = waiting.pop()
+        try:
+            plain.slice(low, high - low).cast(pa.float64())
+        except pa.ArrowInvalid:
+            middle = (low + high) // 2
+            bad[others[low]] = high - low == 1
+            waiting += [(low, middle), (middle, high)] if high - low > 1 else []
+    codes = coded.indices.fill_null(-1).to_numpy()
+    rows = np.flatnonzero(np.append(bad, False)[codes])
+    return [_bad_cell(int(row), shown[int(codes[row])].as_py()) for row in rows]
+
+
+def _without_missing(texts: pa.Array) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    plain = pc.utf8_trim(texts, " \t")
+    missing = pa.array([t for t in MISSING_TEXTS if t.strip() == t], plain.type)
+    return pc.if_else(pc.is_in(plain, value_set=missing), pa.scalar(None, plain.type), plain)
 
 
 def _cast(texts: pa.Array, target: Any) -> pa.Array:
@@ -111,10 +149,13 @@ def _first_bad(texts: pa.Array, shown: pa.Array) -> BadCell:
             high = middle
         else:
             low = middle
-    text = shown[low].as_py()
+    return _bad_cell(low, shown[low].as_py())
+
+
+def _bad_cell(row: int, text: str) -> BadCell:
     hint = ""
     if _COMMA.fullmatch(text.strip()):
         hint = "; write decimals with a point, as in 1.5"
     elif _GROUPED.fullmatch(text.strip()):
         hint = "; write a plain number, as in 1234.5"
-    return BadCell(low, text, hint)
+    return BadCell(row, text, hint)

@@ -12,11 +12,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Any
 
-from foretell.bulk.blocks import Rows
+from foretell.bulk.blocks import Fault, Rows
 from foretell.bulk.columns import Chosen, TextType
 from foretell.bulk.cut import row_starts
 from foretell.bulk.dialect import Dialect, cells_of
 from foretell.bulk.numbers import BadCell, arrow_type, is_plain, read_numbers
+from foretell.bulk.text_faults import NUL, not_text, ragged, shape_of, text_faults
 from foretell.errors import InvalidInput
 from foretell.model.data.cells import MISSING_TEXTS, quote
 
@@ -56,6 +57,15 @@ class TextParser:
             return self._rows(columns, len(next(iter(columns.values()))))
         except (pa.ArrowInvalid, BadCell):
             return self._parse_carefully(text)
+
+    def faults(self, text: bytes) -> list[Fault]:
+        """Return all rows that `parse` would refuse; see `text_faults`."""
+        return text_faults(text, self.dialect, self._chosen, self._types, self._cells)
+
+    def _cells(self, text: bytes, on_invalid: Any) -> dict[int, pa.Array]:
+        import pyarrow as pa
+
+        return self._read(text, dict.fromkeys(self._chosen.positions, pa.binary()), on_invalid)
 
     def _type(self, at: int) -> Any:
         if at in self._as_text:
@@ -102,18 +112,20 @@ class TextParser:
     def _parse_carefully(self, text: bytes) -> Rows:
         import pyarrow as pa
 
-        ragged: list[Any] = []
+        ragged_rows: list[Any] = []
 
         def on_ragged(row: Any) -> str:
-            ragged.append(row)
+            ragged_rows.append(row)
             return "skip"
 
         try:
-            cells = self._read(text, dict.fromkeys(self._chosen.positions, pa.binary()), on_ragged)
+            cells = self._cells(shape_of(text), on_ragged)
+            if not ragged_rows:
+                cells = self._cells(text, on_ragged)
         except pa.ArrowInvalid as e:
             raise InvalidInput(f"{str(e).splitlines()[0]}; check the quotes and the delimiter") from e
-        if ragged:
-            raise self._ragged(text, ragged[0])
+        if ragged_rows:
+            raise self._ragged(text, ragged_rows[0])
         columns = {at: self._text_of(cells[at], at) for at in cells}
         self._find_bad(columns)
         return self._rows(columns, len(next(iter(columns.values()))))
@@ -144,16 +156,13 @@ class TextParser:
                 try:
                     cell.decode()
                 except UnicodeDecodeError as wrong:
-                    problem = (
-                        f"byte 0x{cell[wrong.start]:02x} is not UTF-8, expected text in UTF-8; save the file as UTF-8"
-                    )
-                    raise fault(self.dialect.names[at], row, problem) from e
+                    raise fault(self.dialect.names[at], row, not_text(cell, wrong.start)) from e
             raise
 
     def _refuse_nul(self, text: bytes) -> None:
         starts = row_starts(text, self.dialect.newline, self.dialect.delimiter)
         row = max(bisect_right(starts, text.index(b"\0")) - 1, 0)
-        raise InvalidInput("a NUL byte, expected text in UTF-8; is the file damaged?", row=row)
+        raise InvalidInput(NUL, row=row)
 
     def _ragged(self, text: bytes, found: Any) -> InvalidInput:
         """Return the fault of the first row whose cells are too few or too many."""
@@ -166,11 +175,7 @@ class TextParser:
             ),
             None,
         )
-        return InvalidInput(
-            f"{found.actual_columns} cell{'s' * (found.actual_columns != 1)}, expected {found.expected_columns} "
-            "as in the header; quote cells that hold the delimiter",
-            row=row,
-        )
+        return InvalidInput(ragged(found.actual_columns, found.expected_columns), row=row)
 
 
 def fault(name: str, row: int, problem: str) -> InvalidInput:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from foretell import machine
 from foretell.dtypes import dtype_of
 from foretell.errors import ForetellError, InvalidInput, InvalidOutput, RuntimeMissing
+from foretell.model.data.refusals import Refusal
 from foretell.model.data.slices import many_rows, slices
 from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.model.formats.base import Opened
@@ -150,6 +151,14 @@ class Model:
             raise InvalidOutput(f'model "{self.name}": it takes {takes}, not columns; use Model.predict')
         inputs, rows, notes = self._table.prepare_arrow(batch, first_row)
         return Predictions(self.task_reader, self.infer(inputs, rows), notes)
+
+    def refusals(self, data: Any) -> list[Refusal]:
+        """Return all rows of a table that `predict` would refuse, each with the first column at fault.
+
+        Raises:
+            InvalidInput: What is wrong is not a value: a column is missing, or a row has other columns.
+        """
+        return self._table.refusals(data) if self._table is not None else []
 
     def infer(self, inputs: Tensors, rows: int, *, way_rows: int = 0) -> list[NDArray[Any]]:
         """Run prepared tensors in the calling thread, chunk after chunk.

@@ -22,6 +22,7 @@ from foretell.model.data.columns import ColumnEncoder
 from foretell.model.data.names import Names
 from foretell.model.data.numbers import NumberReader
 from foretell.model.data.readers import reader_of
+from foretell.model.data.refusals import Refusal, refusals_of
 from foretell.model.data.row import RowEncoder, Slot
 from foretell.model.data.sequences import is_column
 from foretell.model.data.sources import Table, arrow_table, table_of
@@ -104,6 +105,20 @@ class TablePreparation:
         """
         notes: Notes = {}
         return self._encode(arrow_table(batch, self._names, notes), notes, first_row)
+
+    def refusals(self, data: Any) -> list[Refusal]:
+        """Return all rows that `prepare` would refuse, each with the first column at fault, in their order.
+
+        Raises:
+            InvalidInput: What is wrong is not a value: a column is missing, or a row has other columns.
+        """
+        table = table_of(data, self._names, {})
+        found: dict[int, Refusal] = {}
+        for _, columns in self._tensors:
+            for field, encoder in columns:
+                for refusal in refusals_of(encoder, table.column(table.positions[field])):
+                    found.setdefault(refusal.row, refusal)
+        return [found[row] for row in sorted(found)]
 
     def _prepare_dict(self, data: dict[Any, Any], *, is_row: bool = False) -> Prepared:
         inputs = self._row.by_name(data)
