@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from foretell.cli.predict_video import add_options, predicted
 from foretell.errors import ConfigError
 
 __all__ = ["add"]
@@ -27,6 +28,7 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--draw", metavar="PATH", help="for pictures: a file or a folder for copies with boxes and labels"
     )
+    add_options(parser)
     parser.add_argument("--trust", action="store_true", help="open a file that may run code, boxed in")
     parser.add_argument("--threads", type=_positive, help="processors to use; all by default")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was coerced, ignored and used")
@@ -42,6 +44,8 @@ def _run(args: argparse.Namespace) -> int:
     with load(args.model, trust=args.trust) as model:
         if not model.signature.fields:
             raise ConfigError(_takes_tensors(args.model, model.info()["notes"]))
+        if predicted(model, args):
+            return 0
         summary = predict_files(
             model,
             args.inputs,

@@ -1,0 +1,64 @@
+"""The part of `foretell predict` that is for videos: its options, and the job behind them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from foretell.errors import ConfigError
+
+if TYPE_CHECKING:
+    from foretell.model.model import Model
+
+__all__ = ["add_options", "predicted"]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options to the parser of `predict`."""
+    group = parser.add_argument_group("videos")
+    group.add_argument("--every", type=int, metavar="N", help="take the first of each N frames")
+    group.add_argument("--fps", type=float, metavar="F", help="take at most F frames a second")
+    group.add_argument("--track", action="store_true", help="number objects, the same number in every frame")
+
+
+def predicted(model: Model, args: argparse.Namespace) -> bool:
+    """Predict the inputs if they are videos, and return whether they were.
+
+    Raises:
+        ConfigError: They are not, and there are options for videos.
+    """
+    from foretell.bulk.video_files import hold_videos
+
+    if model.signature.image is not None and hold_videos(args.inputs):
+        _predict(model, args)
+        return True
+    given = {"--every": args.every, "--fps": args.fps, "--track": args.track or None}
+    for name, value in given.items():
+        if value is not None:
+            raise ConfigError(f"{name}: is for videos, and a model of pictures; leave it out")
+    return False
+
+
+def _predict(model: Model, args: argparse.Namespace) -> None:
+    from foretell.bulk.video import Pace, predict_videos
+
+    if args.keep:
+        raise ConfigError("--keep: videos have no columns; leave it out")
+    summary = predict_videos(
+        model,
+        args.inputs,
+        args.out,
+        draw=args.draw,
+        pace=Pace(1 if args.every is None else args.every, args.fps),
+        track=args.track,
+        progress=sys.stderr.isatty(),
+        threads=args.threads,
+    )
+    if args.verbose:
+        for note in (*model.info()["notes"], *summary.notes):
+            sys.stderr.write(f"note: {note}\n")
+    if args.out and (args.verbose or sys.stderr.isatty()):
+        rate = summary.frames / max(summary.seconds, 1e-9)
+        told = f"{summary.rows:,} rows of {summary.frames:,} frames in {summary.seconds:.2f} s, {rate:,.1f} frames/s"
+        sys.stderr.write(f"{args.out}: {told}\n")
