@@ -9,12 +9,30 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["BULK", "INTERACTIVE", "Batch", "InferRequest", "InferResponse", "Timing"]
+__all__ = ["BULK", "INTERACTIVE", "Base64", "Batch", "InferRequest", "InferResponse", "Timing"]
 
 INTERACTIVE, BULK = 0, 1
 """Priorities: interactive requests run before bulk ones."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+
+
+class Base64:
+    """An element of a BYTES tensor that came as base64: what stands between the quotes of a JSON text, as it came.
+
+    Decoding it takes too long for an event loop, so whoever runs the request does it.
+    """
+
+    __slots__ = ("content",)
+
+    def __init__(self, content: bytes | memoryview) -> None:
+        self.content = content
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def __bytes__(self) -> bytes:
+        return bytes(self.content)
 
 
 @dataclass(slots=True)

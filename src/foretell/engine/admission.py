@@ -5,7 +5,10 @@ First the bounds of the queue, then whether the answer would be in time. Tensors
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from foretell.engine import scheduling
+from foretell.engine.batch import PICTURES
 from foretell.engine.limits import Limits
 from foretell.engine.pace import Pace
 from foretell.engine.queue import Queue
@@ -34,16 +37,20 @@ class Admission:
     Attributes:
         outage: Why no instance is going to take anything for a while; empty while one is there or about to be.
         outage_until: When the next instance should be ready, while there is none.
+        pace: Of its batches.
+        picture_pace: Of its batches of encoded pictures; None: it takes none.
         quarantine: Inputs that are refused.
         is_pressed: Whether requests are being refused: then it pays to ask `room` before they are read.
     """
 
     __slots__ = (
-        "_asked", "_calm_from", "_caution", "_limits", "_mean_rows", "_name", "_queue", "_rate_s", "_seats", "_share",
-        "_was_late", "is_pressed", "outage", "outage_until", "pace", "quarantine",
+        "_asked", "_calm_from", "_caution", "_limits", "_mean_rows", "_name", "_pictures", "_queue", "_rate_s", "_seats",
+        "_share", "_was_late", "is_pressed", "outage", "outage_until", "pace", "picture_pace", "quarantine",
     )  # fmt: skip
 
-    def __init__(self, name: str, pace: Pace, limits: Limits, queue: Queue, seats: Seats) -> None:
+    def __init__(
+        self, name: str, pace: Pace, limits: Limits, queue: Queue, seats: Seats, picture_pace: Pace | None = None
+    ) -> None:
         self._name = name
         self._limits = limits
         self._queue = queue
@@ -56,6 +63,8 @@ class Admission:
         self._was_late = False
         self._rate_s = 0.0
         self.pace = pace
+        self.picture_pace = picture_pace
+        self._pictures = 0.0 if picture_pace is None else 1.0
         self.quarantine = Quarantine(limits.quarantine_s)
         self.outage = ""
         self.outage_until = 0.0
@@ -67,11 +76,19 @@ class Admission:
         self._asked += requests
         self._mean_rows += max(_NEWS, requests / self._asked) * (rows / requests - self._mean_rows)
 
-    def observe(self, rows: int, seconds: float, run_s: float) -> None:
+    def pace_of(self, key: Hashable) -> Pace:
+        """Return the pace of batches of a key: to see costs more than to run what was prepared."""
+        return self.picture_pace if self.picture_pace is not None and key is PICTURES else self.pace
+
+    def observe(self, rows: int, seconds: float, run_s: float, key: Hashable = ()) -> None:
         """Learn how long a batch took, and how much of it the model ran."""
+        pace = self.pace
+        if self.picture_pace is not None:
+            pace = self.pace_of(key)
+            self._pictures += _NEWS * ((pace is self.picture_pace) - self._pictures)
         if seconds > 0.0:
             self._share += _NEWS * (min(1.0, run_s / seconds) - self._share)
-        if self.pace.observe(rows, seconds):
+        if pace.observe(rows, seconds):
             self._learn_rate()
         if self._was_late or self._caution > 1.0:
             self._caution = scheduling.next_caution(self._caution, self._was_late)
@@ -194,5 +211,10 @@ class Admission:
         )
 
     def _learn_rate(self) -> None:
-        rows = scheduling.batch_rows(self.pace, float("inf"), self._limits.max_batch_size)
-        self._rate_s = self.pace.seconds(rows) / rows
+        self._rate_s = self._row_s(self.pace)
+        if self.picture_pace is not None:
+            self._rate_s += self._pictures * (self._row_s(self.picture_pace) - self._rate_s)
+
+    def _row_s(self, pace: Pace) -> float:
+        rows = scheduling.batch_rows(pace, float("inf"), self._limits.max_batch_size)
+        return pace.seconds(rows) / rows

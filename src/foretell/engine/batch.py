@@ -15,23 +15,28 @@ from foretell.dtypes import datatype_of, dtype_of
 from foretell.errors import ForetellError, InvalidInput
 from foretell.signature import Signature, TensorSpec
 
-__all__ = ["Layout", "Tensors", "count_bytes", "merge", "split"]
+__all__ = ["MOST_PICTURES", "PICTURES", "Layout", "Tensors", "count_bytes", "merge", "split"]
 
 Tensors = dict[str, NDArray[Any]]
 
+PICTURES = ("pictures",)
+"""Key of the requests that bring encoded pictures in place of the tensor that is made of them."""
+MOST_PICTURES = 8
+"""Of one batch. The largest that are taken need seconds each to decode, and others wait behind them."""
 _BYTES_ELEMENT = 64
 
 
 class Layout:
-    """What the tensors of one request must look like, compiled from a signature.
+    """What the tensors of one request must look like, compiled from a signature, and from that of pictures.
 
     Attributes:
         batchable: Axis 0 counts rows in every tensor, so requests may be merged and split.
     """
 
-    __slots__ = ("_names", "_only", "_specs", "batchable")
+    __slots__ = ("_names", "_only", "_picture", "_specs", "batchable")
 
-    def __init__(self, signature: Signature) -> None:
+    def __init__(self, signature: Signature, pictures: Signature | None = None) -> None:
+        self._picture = pictures.inputs[0] if pictures is not None else None
         self._specs = [(s.name, dtype_of(s.datatype), s.shape, s) for s in signature.inputs]
         self._names = {s.name for s in signature.inputs}
         tensors = (*signature.inputs, *signature.outputs)
@@ -62,6 +67,12 @@ class Layout:
     def _check_each(self, inputs: Mapping[str, NDArray[Any]], rows: int) -> tuple[Any, ...]:
         if rows < 1:
             raise InvalidInput(f"request: {rows} rows, expected at least 1")
+        picture = self._picture
+        if picture is not None and (array := inputs.get(picture.name)) is not None and array.dtype.kind == "O":
+            if len(inputs) == 1 and array.shape == (rows,):
+                return PICTURES
+            got = f"shape {list(array.shape)} and {len(inputs)} inputs"
+            raise InvalidInput(f'input "{picture.name}": {got}, expected {rows} pictures and nothing else')
         for name in inputs:
             if name not in self._names:
                 raise InvalidInput(f'input "{name}": the model has no such input; it takes {_listed(self._names)}')

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from foretell.clock import Clock
 from foretell.engine import scheduling
 from foretell.engine.admission import LOSS_S, SILENCE_S, Admission
-from foretell.engine.batch import Layout, Tensors, count_bytes
+from foretell.engine.batch import MOST_PICTURES, PICTURES, Layout, Tensors, count_bytes
 from foretell.engine.dispatch import Dispatch
 from foretell.engine.instance import Instance
 from foretell.engine.ledger import Ledger
@@ -74,6 +74,7 @@ class Batcher:
         clock: Clock,
         loop: Loop,
         ledger: Ledger,
+        picture_pace: Pace | None = None,
     ) -> None:
         self._name = name
         self._version = version
@@ -83,7 +84,7 @@ class Batcher:
         self._ledger = ledger
         self._queue = queue = Queue()
         self._seats = seats = Seats(limits.batches_in_flight)
-        self.admission = Admission(name, pace, limits, queue, seats)
+        self.admission = Admission(name, pace, limits, queue, seats, picture_pace)
         self._quarantine = self.admission.quarantine
         self._patience_s = self.admission.patience_s
         self.settling = Settling(name, version, ledger, loop)
@@ -146,7 +147,10 @@ class Batcher:
         except ForetellError as error:
             self._ledger.refused(error, done)
             return None
-        if (rows > limits.max_batch_size or nbytes > limits.max_batch_bytes) and self._dispatch.batchable:
+        if key is PICTURES:
+            if rows > MOST_PICTURES:
+                return self._push_pieces(ticket, min(MOST_PICTURES, limits.max_batch_size), done)
+        elif (rows > limits.max_batch_size or nbytes > limits.max_batch_bytes) and self._dispatch.batchable:
             most_rows = max(1, min(limits.max_batch_size, limits.max_batch_bytes * rows // nbytes))
             if rows > most_rows:
                 return self._push_pieces(ticket, most_rows, done)
@@ -322,7 +326,7 @@ class Batcher:
         self._report(job, outputs, run_ns, now)
         if now > job.tickets[0].due:
             self.admission.was_late()
-        self.admission.observe(job.rows, seconds, run_ns * 1e-9)
+        self.admission.observe(job.rows, seconds, run_ns * 1e-9, job.tickets[0].key)
         if scheduling.is_silence(job.expected_s, seconds):
             self.admission.disturb(now + SILENCE_S)
         self.on_work()
@@ -335,6 +339,9 @@ class Batcher:
         # The instance gets its next batch before the callers get this one's answers.
         if self._queue.rows or self._recovery:
             self._dispatch.flush()
+        if job.tickets[0].key is PICTURES:
+            *outputs, errors = outputs
+            self.settling.fail_rows(job, errors, now)
         for output in outputs:
             if output.shape[:1] != (job.rows,) and not self._is_one_whole(job):
                 self._unbatch(job, now)

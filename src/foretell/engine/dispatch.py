@@ -7,7 +7,7 @@ from collections.abc import Callable
 from foretell.clock import Clock
 from foretell.engine import scheduling
 from foretell.engine.admission import Admission
-from foretell.engine.batch import Tensors, merge
+from foretell.engine.batch import MOST_PICTURES, PICTURES, Tensors, merge
 from foretell.engine.instance import Instance
 from foretell.engine.limits import Limits
 from foretell.engine.loop import Loop
@@ -34,8 +34,8 @@ class Dispatch:
     """
 
     __slots__ = (
-        "_admission", "_is_due", "_limits", "_loop", "_now", "_on_death", "_pace", "_queue", "_recovery", "_seats",
-        "_settling", "_watch", "batchable",
+        "_admission", "_is_due", "_limits", "_loop", "_now", "_on_death", "_queue", "_recovery", "_seats", "_settling",
+        "_watch", "batchable",
     )  # fmt: skip
 
     def __init__(
@@ -56,7 +56,6 @@ class Dispatch:
         self._recovery = recovery
         self._settling = settling
         self._admission = admission
-        self._pace = admission.pace
         self._watch = watch
         self._limits = limits
         self._now = clock.now
@@ -88,8 +87,9 @@ class Dispatch:
             if first is None:
                 break
             slack_s = first.deadline - now - seat.ahead_s(now)
+            pace = self._admission.pace_of(first.key)
             # A prediction dooms nothing that could run at once: if it is wrong, only a run puts it right.
-            if slack_s <= self._pace.seconds(first.rows) and (slack_s <= 0 or seat.jobs or len(self._queue) > 1):
+            if slack_s <= pace.seconds(first.rows) and (slack_s <= 0 or seat.jobs or len(self._queue) > 1):
                 doomed += self._queue.take(first, 0, 0, alone=True)
                 continue
             if first.rows == self._queue.rows:
@@ -98,7 +98,9 @@ class Dispatch:
             is_brief = False
             if first.priority:
                 slack_s, is_brief = min(slack_s, _BULK_SLACK_S), self._queue.expects_interactive(now)
-            most_rows = scheduling.batch_rows(self._pace, slack_s, self._limits.max_batch_size, is_brief=is_brief)
+            most_rows = scheduling.batch_rows(pace, slack_s, self._limits.max_batch_size, is_brief=is_brief)
+            if first.key is PICTURES:
+                most_rows = min(most_rows, MOST_PICTURES)
             alone = not self.batchable
             self._send(seat, self._queue.take(first, most_rows, self._limits.max_batch_bytes, alone), None, now)
         if doomed:
@@ -114,7 +116,8 @@ class Dispatch:
         else:
             rows = sum([ticket.rows for ticket in tickets])
             inputs = _one_piece(tickets, rows) or merge([ticket.inputs for ticket in tickets])
-        job = self._seats.put(seat, tickets, rows, group, now, self._pace.seconds(rows))
+        expected_s = self._admission.pace_of(tickets[0].key).seconds(rows)
+        job = self._seats.put(seat, tickets, rows, group, now, expected_s)
         if now + LOOK_S < self._watch.wake_at:
             self._watch.wake_by(now + LOOK_S, now)
         try:

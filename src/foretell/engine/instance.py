@@ -53,7 +53,7 @@ class Instance(Protocol):
 
         Args:
             job_id: Comes back in the report.
-            inputs: By name; each C-contiguous, of shape (rows, *rest).
+            inputs: By name in `Hello.signature`, or that of `Hello.pictures`; each C-contiguous, (rows, *rest).
             rows: Of the batch.
         """
         ...
@@ -64,7 +64,8 @@ class Instance(Protocol):
 
 
 OnAnswer = Callable[[Instance, int, list[NDArray[Any]], int], None]
-"""(instance, job_id, outputs in the order of the signature, run_ns)."""
+"""(instance, job_id, outputs in the order of the signature, run_ns). For a batch of pictures one more follows: for each
+row an error or None."""
 OnError = Callable[[Instance, int, ForetellError], None]
 """(instance, job_id, error): the runtime raised, the instance lives."""
 OnDeath = Callable[[Instance, str], None]
@@ -86,6 +87,11 @@ class Hello:
     """Seconds from its start until it was ready."""
     paces: tuple[tuple[int, float], ...] = ()
     """(rows, seconds) of batches measured while warming up: what the cost model starts from."""
+    pictures: Signature | None = None
+    """What it takes and gives where encoded pictures are sent in place of the tensor that is made of them: one BYTES
+    tensor, and answers in terms of the picture. None: it takes none."""
+    picture_paces: tuple[tuple[int, float], ...] = ()
+    """(rows, seconds) of batches of middling pictures, decoding included."""
 
 
 class StartInstance(Protocol):

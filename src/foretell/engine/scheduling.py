@@ -26,6 +26,8 @@ __all__ = [
 
 Refusal = Literal["too_large", "queue_full", "overloaded", "expired"]
 
+_COMPANY = 0.25
+"""Of the time of one row, how much longer several may take together."""
 _EFFICIENCY = 20.0
 _BRIEF_S = 0.003
 _BURST_S = (0.002, 0.010)
@@ -124,6 +126,16 @@ def batch_rows(pace: Pace, slack_s: float, most_rows: int, *, is_brief: bool = F
     # Where the fixed cost is overrated, as it is while others take the processor, a batch is still no longer than this.
     gains_until_s = min(_EFFICIENCY * pace.fixed_s, max(share_s, 2.0 * pace.fixed_s))
     return max(1, min(most_rows, math.ceil(max(gains_until_s, burst_s) / pace.row_s)))
+
+
+def company(pace: Pace, limits: Limits) -> int:
+    """Return how many rows run at once in about the time of one: those of live streams join only where it is free."""
+    if not pace.is_known:
+        return 1
+    if pace.row_s <= 0.0:
+        return limits.max_batch_size
+    free = int(1.0 + _COMPANY * (pace.fixed_s + pace.row_s) / pace.row_s)
+    return max(1, min(free, limits.max_batch_size))
 
 
 def next_caution(caution: float, late: bool) -> float:

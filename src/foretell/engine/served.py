@@ -170,6 +170,14 @@ class Served:
         return 0.0 if self._batcher is None else self._batcher.spare_s
 
     @property
+    def company(self) -> int:
+        """Rows an instance runs at once in about the time of one."""
+        if self._batcher is None:
+            return 1
+        admission = self._batcher.admission
+        return scheduling.company(admission.picture_pace or admission.pace, self.limits)
+
+    @property
     def limits(self) -> Limits:
         """The bounds its queue keeps."""
         return self._house.limits
@@ -202,11 +210,11 @@ class Served:
         except ForetellError as error:
             self._fail(str(error))
             raise
-        pace = Pace(hello.paces)
+        pace, picture_pace = Pace(hello.paces), Pace(hello.picture_paces) if hello.pictures is not None else None
         ledger = Ledger(self.name, self.version, house.metrics, self.statistics, house.epoch_s)
         loop = asyncio.get_running_loop()
-        layout = Layout(hello.signature)
-        batcher = Batcher(self.name, self.version, layout, pace, limits, house.clock, loop, ledger)
+        layout = Layout(hello.signature, hello.pictures)
+        batcher = Batcher(self.name, self.version, layout, pace, limits, house.clock, loop, ledger, picture_pace)
         crew.on_ready, crew.on_outage = batcher.add, batcher.tell_outage
         batcher.on_loss, batcher.on_work = crew.lost, crew.answered
         self._hello, self._batcher, self._crew = hello, batcher, crew

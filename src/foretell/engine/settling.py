@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from foretell.engine.ledger import Ledger
 from foretell.engine.loop import Loop
 from foretell.engine.seats import Job
 from foretell.engine.ticket import Done, Sink, Ticket
-from foretell.errors import ForetellError
+from foretell.errors import ForetellError, InvalidInput
 from foretell.request import Batch, InferResponse
 
 __all__ = ["Settling"]
@@ -92,6 +93,24 @@ class Settling:
             self._fault(fault)
         self.release(1)
 
+    def fail_rows(self, job: Job, errors: NDArray[np.object_], now: float) -> None:
+        """Tell the callers whose own rows are at fault.
+
+        Args:
+            job: That ran.
+            errors: For each of its rows an error, whose subject is `image`, or None.
+            now: The instant.
+        """
+        if not any(errors):
+            return
+        at = 0
+        for ticket in job.tickets:
+            for row, error in enumerate(errors[at : at + ticket.rows], ticket.first_row):
+                if error is not None:
+                    self.fail(ticket, _of_row(error, row), now)
+                    break
+            at += ticket.rows
+
     def release(self, count: int) -> None:
         """Count so many requests as no longer pending."""
         self._ledger.pending -= count
@@ -100,3 +119,10 @@ class Settling:
 
     def _fault(self, error: Exception) -> None:
         self._loop.call_exception_handler({"message": "a request's done callback raised", "exception": error})
+
+
+def _of_row(error: ForetellError, row: int) -> ForetellError:
+    """Return an error of a picture, which its worker knows by its place in the batch alone, as its caller knows it."""
+    subject, _, rest = str(error).partition(":")
+    message = f"{subject}, row {row}:{rest}"
+    return InvalidInput(message, column=subject, row=row) if isinstance(error, InvalidInput) else type(error)(message)

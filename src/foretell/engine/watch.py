@@ -11,6 +11,7 @@ from collections.abc import Callable
 from foretell.clock import Clock
 from foretell.engine import scheduling
 from foretell.engine.admission import SILENCE_S, Admission
+from foretell.engine.batch import PICTURES
 from foretell.engine.limits import Limits
 from foretell.engine.loop import Loop, Timer
 from foretell.engine.queue import Queue
@@ -23,6 +24,8 @@ __all__ = ["LOOK_S", "Watch"]
 
 LOOK_S = 0.25
 """How often instances that have something in flight are looked at."""
+_PICTURE_S = 10.0
+"""More than it takes to decode the worst picture that is let through, on a busy machine."""
 _NEVER = float("inf")
 
 
@@ -99,7 +102,10 @@ class Watch:
             return
         job, ran_s = seat.jobs[0], now - seat.began()
         retries = max(ticket.deaths for ticket in job.tickets)
-        after_s = scheduling.hang_after_s(self._admission.pace, job.expected_s, retries, self._limits)
+        pace = self._admission.pace_of(job.tickets[0].key)
+        after_s = scheduling.hang_after_s(pace, job.expected_s, retries, self._limits)
+        if job.tickets[0].key is PICTURES:
+            after_s = max(after_s, job.rows * _PICTURE_S * 2.0**retries)
         if ran_s < after_s:
             return
         if seat.overdue != job.id:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretell.dtypes import dtype_of
-from foretell.errors import InvalidInput
+from foretell.errors import ForetellError, InvalidInput
 from foretell.model.data.image import ImagePreparation
 from foretell.model.data.image_check import check_image
 from foretell.model.data.image_decode import decode, decode_image
@@ -23,10 +23,11 @@ from foretell.model.data.image_frame import GEOMETRY
 from foretell.model.data.image_probe import Limits, probe
 from foretell.model.data.image_sources import Picture, pictures_of
 from foretell.model.data.tensors import Prepared, TensorPreparation
+from foretell.model.tasks.answered import Answered
 from foretell.model.tasks.detection import Detection, plain_geometry
 from foretell.model.tasks.objects import Objects
 from foretell.model.tasks.predictions import Predictions, Task
-from foretell.signature import Signature
+from foretell.signature import Signature, TensorSpec
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,6 +63,7 @@ class Seeing:
         self._shape = (depth, *sides) if image.layout == "nchw" else (*sides, depth)
         self._dtype = dtype_of(signature.inputs[0].datatype)
         self._group = 1 if isinstance(task, Detection) and not task.batched else _GROUP
+        self.answered = Answered.of(task, signature.outputs, (image.width, image.height))
 
     def prepare(self, data: Any) -> Prepared:
         """Return the tensor of one picture or many: what the network sees."""
@@ -93,6 +95,46 @@ class Seeing:
         outputs = [np.concatenate(parts) for parts in zip(*done, strict=True)] if done else self._none(infer)
         picture = partial(self._picture, pictures)
         return Predictions(self._task, outputs, sources=_sources(pictures), picture=picture)
+
+    def see(self, contents: Sequence[bytes], infer: Infer) -> tuple[Outputs, dict[int, ForetellError]]:
+        """Answer encoded pictures of strangers, in the calling thread alone.
+
+        Args:
+            contents: One or more.
+            infer: The network.
+
+        Returns:
+            The answers, as `answered` describes them, and by picture what is wrong with it. What stands in the answers
+            for a picture that is broken means nothing; it costs the others nothing.
+        """
+        parts: list[Outputs] = []
+        errors: dict[int, ForetellError] = {}
+        for at in range(0, len(contents), self._group):
+            group = contents[at : at + self._group]
+            outputs, broken = self._see_each(group, infer)
+            parts.append(outputs)
+            errors |= {at + row: error for row, error in broken.items()}
+        return parts[0] if len(parts) == 1 else [np.concatenate(p) for p in zip(*parts, strict=True)], errors
+
+    def _see_each(self, contents: Sequence[bytes], infer: Infer) -> tuple[Outputs, dict[int, ForetellError]]:
+        rows = len(contents)
+        tensor = np.empty((rows, *self._shape), self._dtype)
+        geometry = np.empty((rows, len(GEOMETRY)))
+        errors: dict[int, ForetellError] = {}
+        kept: list[int] = []
+        for row, content in enumerate(contents):
+            at = len(kept)
+            try:
+                self._pictures.prepare_into(Picture(content, "image", files=False), tensor[at], geometry[at])
+            except ForetellError as error:
+                errors[row] = error
+            else:
+                kept.append(row)
+        count = len(kept)
+        if not count:
+            return [_blank(spec, rows) for spec in self.answered.specs], errors
+        found = self.answered.answers(infer({self.image.input: tensor[:count]}, count), geometry[:count])
+        return (_spread(found, kept, rows) if errors else found), errors
 
     def _see(self, pictures: Sequence[Picture], first: int, infer: Infer) -> Outputs:
         rows = len(pictures)
@@ -143,3 +185,19 @@ def _sources(pictures: Sequence[Picture]) -> tuple[str, ...]:
     return tuple(
         str(p.source) if is_file else str(row) for row, (p, is_file) in enumerate(zip(pictures, files, strict=True))
     )
+
+
+def _blank(spec: TensorSpec, rows: int) -> NDArray[Any]:
+    """Return an answer to rows of which nothing is known."""
+    shape = (rows, *(max(d, 0) for d in spec.shape[1:]))
+    return np.full(shape, "", object) if spec.datatype == "BYTES" else np.zeros(shape, dtype_of(spec.datatype))
+
+
+def _spread(found: Outputs, kept: list[int], rows: int) -> Outputs:
+    """Return answers with places for the rows that have none."""
+    spread = []
+    for array in found:
+        wide = np.full((rows, *array.shape[1:]), "" if array.dtype.kind == "O" else 0, array.dtype)
+        wide[kept] = array
+        spread.append(wide)
+    return spread

@@ -12,6 +12,7 @@ from foretell.engine.instance import Hello
 from foretell.engine.served import Served
 from foretell.engine.ticket import Sink
 from foretell.model.data.table import TablePreparation, TensorPreparation
+from foretell.model.tasks.answered import Answered
 from foretell.protocol.columns import Columns
 from foretell.protocol.openinference_json import OpenInferenceJson
 from foretell.protocol.plain_json import PlainAnswers, PlainBodies
@@ -32,8 +33,11 @@ class Door:
         signature = self.hello.signature
         self.signature = signature
         self.task = self.hello.task
-        self.takes_pictures = bool(self.hello.about.get("takes_pictures"))
-        """Whether its rows are pictures, and its tensors what was made of them."""
+        self.pictures = self.hello.pictures
+        """What it takes and gives where its rows are encoded pictures; None: it takes none."""
+        self.takes_pictures = self.pictures is not None
+        self.reader = self.task if self.pictures is None else Answered.of(self.task, signature.outputs).reader
+        """Reads the answers to rows."""
         labels = tuple(str(c) for c in self.task.classes)
         self.proto: OpenInferenceProto | None = None
         """Made by the gRPC door, whose library a server without it does not load."""

@@ -121,13 +121,18 @@ class Guard:
         if encoding.lower() != b"identity":
             raise Refused("content-encoding: send the body as it is", code="unsupported_media_type", status=415)
         kind = headers.get(b"content-type")
-        if kind is not None and kind not in _BODIES and media_type(kind) not in _BODIES:
+        if kind is not None and kind not in _BODIES and not is_body(media_type(kind)):
             raise Refused(
-                "content-type: expected application/json, application/octet-stream, text/csv or "
+                "content-type: expected application/json, application/octet-stream, text/csv, image/jpeg or "
                 "application/vnd.apache.arrow.stream",
                 code="unsupported_media_type",
                 status=415,
             )
+
+
+def is_body(kind: bytes) -> bool:
+    """Whether a media type is that of a body that something here may read."""
+    return kind in _BODIES or kind.startswith(b"image/")
 
 
 def media_type(kind: bytes) -> bytes:

@@ -28,6 +28,7 @@ from foretell.request import InferRequest, InferResponse
 from foretell.server.call import JSON, Call, timing_header
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import media_type
+from foretell.server.pictures import Content, is_picture, request_of
 from foretell.server.refusals import Refusals
 from foretell.server.tables import read_table
 from foretell.server.urgency import Urgency, may_be_longer, urgency_of
@@ -78,13 +79,12 @@ class Inference:
     def predict(self, call: Call, model: str, version: str) -> None:
         """Answer a call with rows."""
         door = self._doors.of(model, version)
-        if door.takes_pictures:
-            raise Refused("predict: pictures are not taken over HTTP yet; send the prepared tensor to infer",
-                          code="unsupported_media_type", status=501)  # fmt: skip
         if self._refuse(call, door, urgency_of(call.headers)):
             return
         kind = JSON if call.plain else media_type(call.headers.get(b"content-type", JSON))
-        if kind in _TABLES:
+        if door.pictures is not None:
+            self._see(call, door, version, kind)
+        elif kind in _TABLES:
             self._in_thread(call, door, version, partial(read_table, call.body, kind, door))
         elif kind == _BINARY:
             raise Refused("content-type: expected application/json, text/csv or application/vnd.apache.arrow.stream",
@@ -93,6 +93,20 @@ class Inference:
             self._in_thread(call, door, version, partial(decode_rows, call.body, door.preparation))
         else:
             self._start_rows(call, door, version, decode_rows(call.body, door.preparation))
+
+    def _see(self, call: Call, door: Door, version: str, kind: bytes) -> None:
+        """Answer a call with pictures."""
+        if kind.startswith(b"image/") or (kind != JSON and is_picture(call.body)):
+            contents: list[Content] = [call.body]
+        else:
+            contents = []
+            raise Refused("not yet")
+        timeout_s, priority = urgency_of(call.headers)
+        deadline = None if timeout_s is None else self._clock.now() + timeout_s
+        request = request_of(
+            door, contents, version=version, request_id=call.id.decode("ascii"), deadline=deadline, priority=priority
+        )
+        self._start(call, door, request, RowsReply(call, door, self._later))
 
     def _start_rows(self, call: Call, door: Door, version: str, prepared: Prepared) -> None:
         timeout_s, priority = urgency_of(call.headers)
@@ -205,7 +219,7 @@ class RowsReply(Reply):
 
     def write(self, response: InferResponse) -> None:
         """Write a prediction for each row; many of them in a thread."""
-        call, task, outputs = self.call, self.door.task, response.outputs
+        call, task, outputs = self.call, self.door.reader, response.outputs
         if len(outputs[0]) <= _ROWS:
             call.reply_timed(encode_predictions(task, outputs), response.timing)
             return

@@ -44,6 +44,7 @@ def main(spec: dict[str, Any]) -> None:
     sock.setblocking(True)
 
     from foretell.engine.worker import serving
+    from foretell.engine.worker.pictures import Sight
     from foretell.engine.worker.wire import PacketWire, StreamWire
 
     wire = PacketWire(sock) if sock.type == socket.SOCK_SEQPACKET else StreamWire(sock)
@@ -53,13 +54,14 @@ def main(spec: dict[str, Any]) -> None:
             serving.open_estimators(model)
             sandbox = enter(read, write)
         sandbox["limits"] += limit
-        facts = serving.facts_of(model, serving.warm(model), sandbox)
+        sight = Sight.of(model)
+        facts = serving.facts_of(model, serving.warm(model), sandbox, sight)
         slots = _slots(spec["memory"])
     except Exception as error:  # noqa: BLE001 - whatever a model's file sets off leaves as one line
         serving.give_up(wire, error)
         return
     serving.greet(wire, facts)
-    serving.serve(wire, model, slots)
+    serving.serve(wire, model, slots, sight)
 
 
 def _files_of(path: Path) -> list[Path]:

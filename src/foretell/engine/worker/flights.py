@@ -27,6 +27,7 @@ from foretell.engine.worker.frames import (
     parts_inline,
 )
 from foretell.engine.worker.link import Link
+from foretell.engine.worker.pictures import errors_of
 from foretell.engine.worker.reading import read_tensors
 from foretell.engine.worker.slots import SLOT_BYTES, Slots
 from foretell.errors import ForetellError, InternalError, RequestTooLarge
@@ -36,11 +37,14 @@ __all__ = ["Flights"]
 
 _ELSEWHERE_BYTES = 1 << 20
 """Tensors of more bytes are copied by a thread."""
+_OBJECT = dtype_of("BYTES")
 
 
 class _Flight(NamedTuple):
     rows: int
     slot: int
+    dtypes: list[Any]
+    """Of the answer."""
 
 
 class _Reports(Protocol):
@@ -56,16 +60,19 @@ class Flights:
     def __init__(self, loop: asyncio.AbstractEventLoop, link: Link, slots: Slots | None, reports: _Reports) -> None:
         self._loop, self._link, self._slots, self._reports = loop, link, slots, reports
         self._flights: dict[int, _Flight] = {}
-        self._waiting: deque[tuple[int, int, Packed]] = deque()
+        self._waiting: deque[tuple[int, int, Packed, list[Any]]] = deque()
         self._copying = 0
         self._closed = False
         self._names: list[str] = []
         self._dtypes: list[Any] = []
+        self._picture_dtypes: list[Any] = []
 
-    def fit(self, signature: Signature) -> None:
-        """Take batches of this signature from now on."""
+    def fit(self, signature: Signature, pictures: Signature | None) -> None:
+        """Take batches of this signature from now on, and of pictures."""
         self._names = [spec.name for spec in signature.inputs]
         self._dtypes = [dtype_of(spec.datatype) for spec in signature.outputs]
+        if pictures is not None:
+            self._picture_dtypes = [*(dtype_of(spec.datatype) for spec in pictures.outputs), _OBJECT]
 
     def __len__(self) -> int:
         return len(self._flights) + len(self._waiting) + self._copying
@@ -76,20 +83,22 @@ class Flights:
     def send(self, job: int, inputs: dict[str, NDArray[Any]], rows: int) -> None:
         """Send a batch, or keep it until a slot is free."""
         try:
-            packed = pack([inputs[name] for name in self._names])
+            pictures = _pictures_in(inputs) if self._picture_dtypes else None
+            packed = pack([inputs[name] for name in self._names] if pictures is None else [pictures])
         except (FrameBroken, KeyError) as error:
             raise InternalError(f"worker: a batch that fits no frame: {error}. This is a bug.") from error
+        dtypes = self._dtypes if pictures is None else self._picture_dtypes
         if self._slots is None:
-            self._send(job, rows, packed, NO_SLOT)
+            self._send(job, rows, packed, dtypes, NO_SLOT)
             return
         slot = self._slots.take()
         if slot is None:
-            self._waiting.append((job, rows, packed))
+            self._waiting.append((job, rows, packed, dtypes))
         else:
-            self._send(job, rows, packed, slot)
+            self._send(job, rows, packed, dtypes, slot)
 
-    def _send(self, job: int, rows: int, packed: Packed, slot: int) -> None:
-        self._flights[job] = _Flight(rows, slot)
+    def _send(self, job: int, rows: int, packed: Packed, dtypes: list[Any], slot: int) -> None:
+        self._flights[job] = _Flight(rows, slot, dtypes)
         if packed.total_bytes <= INLINE_BYTES or self._slots is None:
             self._link.send(parts_inline(JOB, job, rows, packed, slot))
         elif packed.total_bytes > SLOT_BYTES:
@@ -123,7 +132,9 @@ class Flights:
         else:
             self._slots.touch(flight.slot)
             arrays = read_tensors(frame, length, head, self._slots.outputs(flight.slot), SLOT_BYTES)
-        self._check(arrays, flight.rows)
+        _check(arrays, flight)
+        if flight.dtypes is self._picture_dtypes:
+            arrays[-1] = errors_of(arrays[-1])
         if head.kind & IN_SLOT and sum(a.nbytes for a in arrays) > _ELSEWHERE_BYTES:
             self._answer_later(head, flight, arrays)
             return
@@ -143,13 +154,6 @@ class Flights:
             self._reports.answered(head.job, done.result(), head.ns)
 
         self._loop.run_in_executor(None, _owned, arrays).add_done_callback(copied)
-
-    def _check(self, arrays: list[NDArray[Any]], rows: int) -> None:
-        if len(arrays) != len(self._dtypes):
-            raise FrameBroken(f"{len(arrays)} outputs, {len(self._dtypes)} expected")
-        for array, dtype in zip(arrays, self._dtypes, strict=True):
-            if array.dtype != dtype or array.ndim == 0 or len(array) != rows:
-                raise FrameBroken(f"an output of {array.dtype} and shape {array.shape} for {rows} rows of {dtype}")
 
     def fail(self, job: int, error: ForetellError) -> None:
         """Report that a batch failed."""
@@ -178,6 +182,21 @@ class Flights:
             self._send(*self._waiting.popleft(), slot)
         elif self._slots is not None:
             self._slots.give(slot)
+
+
+def _pictures_in(inputs: dict[str, NDArray[Any]]) -> NDArray[Any] | None:
+    """Return the tensor of encoded pictures, if it is one: only that is of texts."""
+    found = next(iter(inputs.values()))
+    return found if found.dtype.kind == "O" else None
+
+
+def _check(arrays: list[NDArray[Any]], flight: _Flight) -> None:
+    rows, dtypes = flight.rows, flight.dtypes
+    if len(arrays) != len(dtypes):
+        raise FrameBroken(f"{len(arrays)} outputs, {len(dtypes)} expected")
+    for array, dtype in zip(arrays, dtypes, strict=True):
+        if array.dtype != dtype or array.ndim == 0 or len(array) != rows:
+            raise FrameBroken(f"an output of {array.dtype} and shape {array.shape} for {rows} rows of {dtype}")
 
 
 def _owned(arrays: list[NDArray[Any]]) -> list[NDArray[Any]]:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from foretell.dtypes import DATATYPES
-from foretell.engine.worker.texts import TextsBroken, join_texts
+from foretell.engine.worker.texts import TextsBroken, list_texts
 
 __all__ = [
     "ALIGN", "ANSWER", "BOOL", "BYTES", "DTYPES", "FAILURE", "HEAD", "HELLO", "INLINE_BYTES", "IN_SLOT", "JOB",
@@ -49,6 +49,8 @@ DTYPES = [dtype.newbyteorder("=") for dtype in DATATYPES.values()]
 _CODES = {dtype: code for code, dtype in enumerate(DTYPES)}
 BOOL, BYTES = _CODES[np.dtype(np.bool_)], _CODES[np.dtype(np.object_)]
 _PADDING = bytes(ALIGN)
+_LONG_BYTES = 1 << 14
+"""Texts that are longer on average are not joined."""
 
 
 class FrameBroken(Exception):
@@ -74,22 +76,26 @@ class Packed(NamedTuple):
     """Tensors, ready to be placed."""
 
     table: bytes
-    parts: list[Part]
+    parts: list[Part | list[Part]]
+    """The bytes of each tensor. Those of large texts are not joined, but follow one another."""
     sizes: list[int]
-    """Bytes of each part."""
+    """Bytes of each tensor."""
     total_bytes: int
     """Bytes of all of them, gaps included."""
 
 
 def pack(arrays: Sequence[NDArray[Any]]) -> Packed:
-    """Describe tensors; their bytes are not copied, unless they are not contiguous or are BYTES.
+    """Describe tensors; their bytes are not copied, unless they are not contiguous or are a few BYTES.
 
     Raises:
         FrameBroken: Too many tensors, too high a rank, or a dtype the protocol has no name for.
     """
     if len(arrays) > MOST_TENSORS:
         raise FrameBroken(f"{len(arrays)} tensors, at most {MOST_TENSORS} expected")
-    table, parts, sizes, at = b"", [], [], 0
+    table, at = b"", 0
+    parts: list[Part | list[Part]] = []
+    sizes: list[int] = []
+    part: Part | list[Part]
     for array in arrays:
         code = _CODES.get(array.dtype)
         if code is None or code == BYTES:
@@ -110,13 +116,14 @@ def _bytes_of(array: NDArray[Any]) -> memoryview:
     return array.data if array.flags.c_contiguous else array.copy(order="C").data
 
 
-def _pack_other(array: NDArray[Any]) -> tuple[int, Part, int]:
+def _pack_other(array: NDArray[Any]) -> tuple[int, Part | list[Part], int]:
     if array.dtype.kind in "OUS":
         try:
-            content = join_texts(array)
+            texts = list_texts(array)
         except TextsBroken as error:
             raise FrameBroken(str(error)) from error
-        return BYTES, content, len(content)
+        size = sum(map(len, texts))
+        return BYTES, texts if size > len(texts) * _LONG_BYTES else b"".join(texts), size
     code = _CODES.get(array.dtype.newbyteorder("="))
     if code is None:
         raise FrameBroken(f"dtype {array.dtype}: the protocol has no name for it")
@@ -127,12 +134,17 @@ def parts_inline(kind: int, job: int, rows: int, packed: Packed, slot: int = NO_
     """Return a frame that holds its tensors, in parts to be sent one after another."""
     head = HEAD.pack(kind, len(packed.parts), slot, rows, job, ns, len(packed.table), 0) + packed.table
     frame: list[Part] = [head + _PADDING[: -len(head) % ALIGN]]
-    if len(packed.parts) == 1:
+    if len(packed.parts) == 1 and not isinstance(packed.parts[0], list):
         return [frame[0], packed.parts[0]]
     at = 0
     for part, size in zip(packed.parts, packed.sizes, strict=True):
         gap = -at % ALIGN
-        frame += (_PADDING[:gap], part) if gap else (part,)
+        if gap:
+            frame.append(_PADDING[:gap])
+        if isinstance(part, list):
+            frame += part
+        else:
+            frame.append(part)
         at += gap + size
     return frame
 
@@ -143,9 +155,15 @@ def parts_in_slot(kind: int, job: int, rows: int, packed: Packed, slot: int, ns:
 
 
 def offsets(packed: Packed) -> Iterator[tuple[int, Part, int]]:
-    """Yield offset, part and bytes of each tensor within the place that holds them."""
+    """Yield offset, part and bytes of everything within the place that holds it."""
     at = 0
     for part, size in zip(packed.parts, packed.sizes, strict=True):
         at += -at % ALIGN
-        yield at, part, size
+        if isinstance(part, list):
+            place = at
+            for piece in part:
+                yield place, piece, len(piece)
+                place += len(piece)
+        else:
+            yield at, part, size
         at += size

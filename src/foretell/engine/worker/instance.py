@@ -91,9 +91,9 @@ class ProcessInstance:
         """Wait until the worker is ready; raise what it could not be loaded for."""
         return await self._hello
 
-    def serve(self, signature: Signature) -> None:
-        """Take batches from now on."""
-        self._flights.fit(signature)
+    def serve(self, signature: Signature, pictures: Signature | None = None) -> None:
+        """Take batches from now on; see `Hello`."""
+        self._flights.fit(signature, pictures)
         self._ready = not self._ended
 
     def send(self, job_id: int, inputs: dict[str, NDArray[Any]], rows: int) -> None:

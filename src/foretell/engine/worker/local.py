@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from foretell.engine.instance import Hello, OnAnswer, OnDeath, OnError
 from foretell.engine.worker.hello import hello_of
+from foretell.engine.worker.pictures import Sight, errors_of
 from foretell.engine.worker.serving import Loaded, facts_of, loader_named, translated, warm
 from foretell.engine.worker.start import LOADER
 from foretell.engine.worker.warmup import check_outputs
@@ -49,11 +50,17 @@ def expected_s(paces: tuple[tuple[int, float], ...], rows: int) -> float:
 class LocalInstance:
     """One model in this process; see `foretell.engine.instance.Instance`."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, model: Loaded, paces: tuple[tuple[int, float], ...]) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        model: Loaded,
+        paces: tuple[tuple[int, float], ...],
+        sight: Sight | None = None,
+    ) -> None:
         self.on_answer: OnAnswer = _ignore
         self.on_error: OnError = _ignore
         self.on_death: OnDeath = _ignore
-        self._loop, self._model, self._paces = loop, model, paces
+        self._loop, self._model, self._paces, self._sight = loop, model, paces, sight
         self._flights: set[int] = set()
         self._ended = False
         self._in_thread = 0
@@ -80,7 +87,7 @@ class LocalInstance:
             raise InternalError(f"model {self._model.name}: sent a batch after its end. This is a bug.")
         self._flights.add(job_id)
         # Whoever waits behind a thread's batch waits in the thread: the order is that of sending.
-        if self._in_thread or expected_s(self._paces, rows) > _IN_LOOP_S:
+        if self._in_thread or self._sight is not None or expected_s(self._paces, rows) > _IN_LOOP_S:
             self._in_thread += 1
             self._thread().put((job_id, inputs, rows))
         else:
@@ -114,6 +121,9 @@ class LocalInstance:
     def _outcome(self, inputs: Tensors, rows: int) -> Outcome:
         try:
             before = perf_counter_ns()
+            if self._sight is not None and (pictures := next(iter(inputs.values()))).dtype.kind == "O":
+                *outputs, errors = self._sight.infer(pictures)
+                return [*outputs, errors_of(errors)], perf_counter_ns() - before
             outputs = self._model.infer(inputs, rows)
             ns = perf_counter_ns() - before
             check_outputs(outputs, self._model.signature, rows)
@@ -172,18 +182,19 @@ async def start_local_instance(
     why = "none: isolation is off"
     sandbox = dict.fromkeys(("filesystem", "network", "processes", "limits"), why)
 
-    def load() -> tuple[Loaded, dict[str, Any]]:
+    def load() -> tuple[Loaded, Sight | None, dict[str, Any]]:
         model = loader_named(loader)(path, trust=trust, threads=threads)
-        return model, facts_of(model, warm(model), sandbox)
+        sight = Sight.of(model)
+        return model, sight, facts_of(model, warm(model), sandbox, sight)
 
     try:
-        model, facts = await asyncio.to_thread(load)
+        model, sight, facts = await asyncio.to_thread(load)
     except ForetellError:
         raise
     except Exception as error:
         raise LoadError(f'"{Path(path).name}": {type(error).__name__}: {error}') from error
     hello = hello_of(facts, time.monotonic() - began)
-    return LocalInstance(asyncio.get_running_loop(), model, hello.paces), hello
+    return LocalInstance(asyncio.get_running_loop(), model, hello.paces, sight), hello
 
 
 def _close(model: Loaded) -> None:

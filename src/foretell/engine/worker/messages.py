@@ -25,7 +25,7 @@ from foretell.errors import (
     RuntimeMissing,
 )
 
-__all__ = ["TextReader", "failure_frames", "hello_frames", "read_failure", "read_hello"]
+__all__ = ["TextReader", "failure_frames", "hello_frames", "read_failure", "read_hello", "write_failure"]
 
 _FRAME_BYTES = 1 << 15
 _MOST_BYTES = 64 << 20
@@ -67,7 +67,12 @@ class TextReader:
 
 def failure_frames(job: int, error: ForetellError) -> Iterator[bytes]:
     """Yield the frames that say what went wrong: the code of its class, and one line."""
-    return _frames(FAILURE, job, f"{error.code}\n{_one_line(str(error))}")
+    return _frames(FAILURE, job, write_failure(error))
+
+
+def write_failure(error: ForetellError) -> str:
+    """Return the code of an error's class, and one line."""
+    return f"{error.code}\n{_one_line(str(error))}"
 
 
 def hello_frames(facts: dict[str, Any]) -> Iterator[bytes]:

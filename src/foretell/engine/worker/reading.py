@@ -137,10 +137,10 @@ def _check_size(code: int, shape: tuple[int, ...], size: int) -> None:
 
 
 def _own_array(entry: _Entry, place: Place, at: int) -> NDArray[Any]:
-    """Return a BOOL or BYTES tensor. Copied first: the other side could change shared memory after it was checked."""
-    content = bytes(memoryview(place)[at : at + entry.size])
+    """Return a BOOL or BYTES tensor; the other side could change shared memory after it was checked."""
+    content = memoryview(place)[at : at + entry.size]
     if entry.dtype.kind == "O":
         return split_texts(content, math.prod(entry.shape)).reshape(entry.shape)
     # A byte that is neither 0 nor 1 is no truth to numpy.
-    truths: NDArray[np.bool_] = np.ndarray(entry.shape, np.uint8, content) != 0
+    truths: NDArray[np.bool_] = np.ndarray(entry.shape, np.uint8, bytes(content)) != 0
     return truths

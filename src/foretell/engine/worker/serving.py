@@ -27,6 +27,7 @@ from foretell.engine.worker.frames import (
     parts_inline,
 )
 from foretell.engine.worker.messages import failure_frames, hello_frames
+from foretell.engine.worker.pictures import Sight
 from foretell.engine.worker.reading import read_head, read_tensors
 from foretell.engine.worker.slots import SLOT_BYTES, Slots
 from foretell.engine.worker.warmup import check_outputs, draw_inputs, measure
@@ -90,20 +91,23 @@ def open_estimators(model: Loaded) -> None:
             model.infer(draw_inputs(model.signature, runner["rows_from"]), runner["rows_from"])
 
 
-def facts_of(model: Loaded, paces: tuple[tuple[int, float], ...], sandbox: dict[str, str]) -> dict[str, Any]:
+def facts_of(
+    model: Loaded, paces: tuple[tuple[int, float], ...], sandbox: dict[str, str], sight: Sight | None = None
+) -> dict[str, Any]:
     """Return what the front has to know of a model, as plain values."""
-    # A model of pictures is served by its prepared tensor; its field is for those who have the picture.
-    signature, takes_pictures = model.signature, model.signature.image is not None
-    if takes_pictures:
-        signature = replace(signature, fields=(), image=None)
-    return {
+    # What a picture becomes is nothing to the front: it knows a tensor, and another one of encoded pictures.
+    signature = replace(model.signature, fields=(), image=None) if model.signature.image else model.signature
+    facts = {
         "name": model.name,
         "signature": write_signature(signature),
         "task": write_task(model.task_reader),
-        "about": model.info() | ({"takes_pictures": True} if takes_pictures else {}),
+        "about": model.info(),
         "sandbox": sandbox,
         "paces": paces,
     }
+    if sight is not None:
+        facts |= {"pictures": sight.signature.inputs[0].name, "picture_paces": sight.measure()}
+    return facts
 
 
 def translated(error: Exception) -> ForetellError:
@@ -131,12 +135,12 @@ def give_up(wire: Wire, error: Exception) -> None:
         wire.send([frame])
 
 
-def serve(wire: Wire, model: Loaded, slots: Slots | None) -> None:
+def serve(wire: Wire, model: Loaded, slots: Slots | None, sight: Sight | None = None) -> None:
     """Answer batches, in the order in which they come, until the front closes."""
     gc.collect()
     gc.freeze()  # what was loaded is not looked through again while batches wait
     return_memory()
-    job = Job(wire, model, slots)
+    job = Job(wire, model, slots) if sight is None else SeeingJob(wire, model, slots, sight)
     while job.next():
         pass
 
@@ -161,9 +165,8 @@ class Job:
         arrays = read_tensors(frame, length, head, place, SLOT_BYTES)
         try:
             before = perf_counter_ns()
-            outputs = self._infer(dict(zip(self._names, arrays, strict=True)), head.rows)
+            outputs = self._run(arrays, head.rows)
             ns = perf_counter_ns() - before
-            self._check(outputs, head.rows)
             parts = self._answer(head.job, head.rows, head.slot, outputs, ns)
         except Exception as error:  # noqa: BLE001 - a runtime may raise anything, and the worker goes on
             for text in failure_frames(head.job, translated(error)):
@@ -172,12 +175,14 @@ class Job:
         self._wire.send(parts)
         return True
 
-    def _check(self, outputs: list[NDArray[Any]], rows: int) -> None:
+    def _run(self, arrays: list[NDArray[Any]], rows: int) -> list[NDArray[Any]]:
+        outputs = self._infer(dict(zip(self._names, arrays, strict=True)), rows)
         right = len(outputs) == len(self._dtypes)
         for output, dtype in zip(outputs, self._dtypes):  # noqa: B905 - their number is checked above
             right = right and output.dtype == dtype and output.ndim > 0 and len(output) == rows
         if not right:
             check_outputs(outputs, self._signature, rows)
+        return outputs
 
     def _answer(self, job: int, rows: int, slot: int, outputs: list[NDArray[Any]], ns: int) -> list[Part]:
         packed = pack(outputs)
@@ -187,3 +192,16 @@ class Job:
             raise InvalidOutput(f"the outputs take {packed.total_bytes} bytes, at most {SLOT_BYTES} expected")
         self._slots.write(self._slots.outputs(slot), packed)
         return parts_in_slot(ANSWER, job, rows, packed, slot, ns)
+
+
+class SeeingJob(Job):
+    """The same of a model that also takes encoded pictures: a tensor of texts is one of those."""
+
+    def __init__(self, wire: Wire, model: Loaded, slots: Slots | None, sight: Sight) -> None:
+        super().__init__(wire, model, slots)
+        self._sight = sight
+
+    def _run(self, arrays: list[NDArray[Any]], rows: int) -> list[NDArray[Any]]:
+        if arrays[0].dtype.kind == "O":
+            return self._sight.infer(arrays[0])
+        return super()._run(arrays, rows)

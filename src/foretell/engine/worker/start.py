@@ -93,7 +93,7 @@ async def start_process_instance(
         if isinstance(error, TimeoutError):
             raise LoadError(f'"{Path(path).name}": not loaded after {timeout_s:g} s') from error
         raise
-    instance.serve(hello.signature)
+    instance.serve(hello.signature, hello.pictures)
     return instance, hello
 
 

@@ -1,6 +1,7 @@
 """BYTES tensors as bytes: a length before each element, as in the Open Inference Protocol. Pure.
 
-Two bits of the length are ours: whether the element was `bytes` or `str`, and whether it was missing (None).
+Three bits of the length are ours: whether the element was `bytes`, `Base64` or `str`, or missing (None).
+What was a view of bytes arrives as `bytes`.
 """
 
 from __future__ import annotations
@@ -11,32 +12,40 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["MOST_ELEMENT_BYTES", "TextsBroken", "join_texts", "split_texts"]
+from foretell.request import Base64
+
+__all__ = ["MOST_ELEMENT_BYTES", "TextsBroken", "join_texts", "list_texts", "split_texts"]
 
 _LENGTH = struct.Struct("<I")
 _RAW = 1 << 31
 _MISSING = 1 << 30
-MOST_ELEMENT_BYTES = _MISSING - 1
-"""Bytes of the longest element: 1 GiB less one."""
+_BASE64 = 1 << 29
+MOST_ELEMENT_BYTES = _BASE64 - 1
+"""Bytes of the longest element: 512 MiB less one."""
 
 
 class TextsBroken(Exception):
     """The bytes are not elements with their lengths, or an element cannot be written so."""
 
 
-def join_texts(array: NDArray[Any]) -> bytes:
-    """Return the elements of an array of `str`, `bytes` or None, in C order, each with its length.
+def list_texts(array: NDArray[Any]) -> list[bytes | memoryview]:
+    """Return the elements of an array of `str`, bytes, `Base64` or None, in C order, each after its length. No copies.
 
     Raises:
         TextsBroken: An element is something else, or too long.
     """
-    parts: list[bytes] = []
+    parts: list[bytes | memoryview] = []
+    content: bytes | memoryview
     for value in array.ravel().tolist():
         if isinstance(value, str):
             # A lone surrogate is a legal str, so it has to get through.
             content, flag = value.encode("utf-8", "surrogatepass"), 0
         elif isinstance(value, bytes):
             content, flag = value, _RAW
+        elif isinstance(value, (bytearray, memoryview)):
+            content, flag = memoryview(value), _RAW
+        elif isinstance(value, Base64):
+            content, flag = value.content, _BASE64
         elif value is None:
             content, flag = b"", _MISSING
         else:
@@ -44,11 +53,16 @@ def join_texts(array: NDArray[Any]) -> bytes:
         if len(content) > MOST_ELEMENT_BYTES:
             raise TextsBroken(f"an element of {len(content)} bytes, at most {MOST_ELEMENT_BYTES} expected")
         parts += (_LENGTH.pack(len(content) | flag), content)
-    return b"".join(parts)
+    return parts
 
 
-def split_texts(content: bytes, count: int) -> NDArray[np.object_]:
-    """Return the `count` elements that `join_texts` wrote, shape (count,).
+def join_texts(array: NDArray[Any]) -> bytes:
+    """Return what `list_texts` does in one piece."""
+    return b"".join(list_texts(array))
+
+
+def split_texts(content: bytes | memoryview, count: int) -> NDArray[np.object_]:
+    """Return the `count` elements that `join_texts` wrote, shape (count,); nothing is read twice.
 
     Raises:
         TextsBroken: There are more or fewer elements, or one is not UTF-8.
@@ -63,7 +77,7 @@ def split_texts(content: bytes, count: int) -> NDArray[np.object_]:
             start, at = at + _LENGTH.size, at + _LENGTH.size + (word & MOST_ELEMENT_BYTES)
             if at > len(content):
                 raise TextsBroken(f"an element ends at byte {at} of {len(content)}")
-            values.append(_element(content[start:at], word))
+            values.append(_element(bytes(content[start:at]), word))
     except (struct.error, UnicodeDecodeError) as error:
         raise TextsBroken(f"elements: {error}") from error
     if at != len(content):
@@ -73,9 +87,11 @@ def split_texts(content: bytes, count: int) -> NDArray[np.object_]:
     return array
 
 
-def _element(content: bytes, word: int) -> str | bytes | None:
+def _element(content: bytes, word: int) -> str | bytes | Base64 | None:
     if word & _MISSING:
         if word != _MISSING:
             raise TextsBroken("a missing element with bytes")
         return None
+    if word & _BASE64:
+        return Base64(content)
     return content if word & _RAW else content.decode("utf-8", "surrogatepass")
