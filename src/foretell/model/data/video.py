@@ -64,7 +64,7 @@ class Video:
         self._decoded = self._damaged = self._lost = 0
         self._first_damage = ""
         self._last_time_s = 0.0
-        self._start: int | None = self._stream.start_time
+        self._start: int | None = None
 
     @property
     def size(self) -> tuple[int, int]:
