@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from http import HTTPStatus
 from time import perf_counter
@@ -65,6 +66,10 @@ class Line(Protocol):
 
     def deliver(self, call: Call) -> None:
         """Write the answer when it is its turn."""
+        ...
+
+    def hand_over(self, call: Call, head: bytes, successor: asyncio.Protocol) -> None:
+        """Answer an upgrade, and give the socket to whoever reads and writes it from here on."""
         ...
 
 

@@ -19,18 +19,24 @@ from foretell.server.call import Call, Head, Shortcut, is_plain
 from foretell.server.heads import Heads, Key, is_plain_id
 from foretell.server.settings import ServerSettings
 
-__all__ = ["WANTED", "Connection", "Desk"]
+__all__ = ["WANTED", "Connection", "Desk", "Peer"]
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 WANTED = frozenset(
     (
         b"authorization", b"accept", b"connection", b"content-encoding", b"content-length", b"content-type", b"expect",
-        b"host", b"inference-header-content-length", b"origin", b"sec-fetch-site", b"transfer-encoding",
-        b"x-request-id", b"x-request-priority", b"x-request-timeout-ms",
+        b"host", b"inference-header-content-length", b"origin", b"sec-fetch-site", b"sec-websocket-key",
+        b"sec-websocket-version", b"transfer-encoding", b"upgrade", b"x-request-id", b"x-request-priority",
+        b"x-request-timeout-ms",
     )
 )  # fmt: skip
 """Headers that mean something here; the others are not kept."""
-_ONCE = frozenset((b"host", b"authorization", b"content-type", b"origin", b"inference-header-content-length"))
+_ONCE = frozenset(
+    (
+        b"host", b"authorization", b"content-type", b"origin", b"inference-header-content-length", b"sec-websocket-key",
+        b"sec-websocket-version",
+    )
+)  # fmt: skip
 _IDLE, _HEAD, _BODY = 0, 1, 2
 _FRESH = -1.0
 """Instead of an instant: since the last check. Clocks cost what they cost."""
@@ -43,11 +49,30 @@ _LINGER_S = 1.0
 _LINGER_BYTES = 1 << 20
 
 
+class Peer(Protocol):
+    """A client, whatever it speaks."""
+
+    transport: asyncio.Transport
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an answer is owed, or a request is being received."""
+        ...
+
+    def check(self, now: float) -> None:
+        """Cut off a client that is too slow; called every second or so."""
+        ...
+
+    def drain(self) -> None:
+        """Close once nothing is unanswered."""
+        ...
+
+
 class Desk(Protocol):
     """Where calls go: the routes, and what all connections share."""
 
     settings: ServerSettings
-    connections: set[Connection]
+    connections: set[Peer]
     draining: bool
     heads: Heads
     wanted: frozenset[bytes]
@@ -108,6 +133,7 @@ class Connection(asyncio.Protocol):
         self._taken_count = 0
         self._last_head: Key | None = None
         self._offered_upgrade = False
+        self._successor: asyncio.Protocol | None = None
 
     # The transport.
 
@@ -148,7 +174,8 @@ class Connection(asyncio.Protocol):
             self._remember(data, end)
 
     def _read_plain(self, data: bytes) -> None:
-        """Read the body of a request that offered to upgrade, which means nothing here: the parser does not read it."""
+        """Read the body of a request that offered to upgrade, which the parser does not read; then, what follows it."""
+        rest = data[max(0, self._declared - self._received) :]
         try:
             if data and self._received < self._declared:
                 self.on_body(data[: self._declared - self._received])
@@ -159,7 +186,27 @@ class Connection(asyncio.Protocol):
             return
         if self._received >= self._declared and self._call is not None:
             self._finish(self._call, keep_alive=False)
-            self._pause()
+            if self._successor is None:
+                self._pause()
+            elif rest:
+                self._successor.data_received(rest)
+
+    def hand_over(self, call: Call, head: bytes, successor: asyncio.Protocol) -> None:
+        """Answer an upgrade that was offered, and give the socket to whoever reads and writes it from here on.
+
+        Raises:
+            Refused: It was not offered, or what was asked before is not answered yet.
+        """
+        if not self._offered_upgrade or self._paused or len(self._calls) != 1 or self._calls[0] is not call:
+            raise Refused("upgrade: ask for it on a connection of its own", code="bad_http")
+        self._calls.clear()
+        self.desk.connections.discard(self)
+        self.desk.replied(call, 101)
+        self.transport.write(head)
+        self._successor = successor
+        self._parser = self._taken = self._call = None  # as when the connection is lost
+        self.transport.set_protocol(successor)
+        successor.connection_made(self.transport)
 
     def _take(self, head: Head, body: bytes, request_id: bytes) -> None:
         """Hand on a request whose head is like one that was parsed and let pass before."""

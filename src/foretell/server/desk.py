@@ -13,7 +13,7 @@ from foretell.errors import ForetellError, InternalError
 from foretell.metrics import Count
 from foretell.protocol.status import Refused
 from foretell.server.call import Call
-from foretell.server.connection import WANTED, Connection
+from foretell.server.connection import WANTED, Peer
 from foretell.server.doors import Doors
 from foretell.server.guard import Guard
 from foretell.server.heads import Heads
@@ -24,6 +24,7 @@ from foretell.server.observer import TRACE_HEADERS, Observer, account_of
 from foretell.server.refusals import Refusals
 from foretell.server.routes import match
 from foretell.server.settings import ServerSettings
+from foretell.server.streams.desk import Streams
 from foretell.server.urgency import Urgency, urgency_of
 
 __all__ = ["HttpDesk"]
@@ -41,7 +42,7 @@ class HttpDesk:
         self, engine: Engine, settings: ServerSettings, doors: Doors, observer: Observer | None = None
     ) -> None:
         self.settings = settings
-        self.connections: set[Connection] = set()
+        self.connections: set[Peer] = set()
         self.draining = False
         self.body_bytes = 0
         self._guard = Guard(settings)
@@ -54,10 +55,12 @@ class HttpDesk:
         self._inferred = self._metrics.responses.child("http", "infer", "200")
         self._refusals = Refusals()
         inference, information = Inference(engine, doors, self._refusals), Information(engine, settings, doors)
+        streams = Streams(engine, doors, self, observer)
         self._handlers: dict[str, Handler] = {
             "infer": inference.infer,
             "predict": inference.predict,
             "invocations": lambda call, _model, _version: inference.predict(call, information.only_model(), ""),
+            "stream": streams.open,
             **information.handlers(),
         }
         self._known: dict[bytes, tuple[Handler, str, str, str]] = {}

@@ -61,6 +61,10 @@ ROUTES: tuple[Route, ...] = (
         "unload", "POST", "/v2/repository/models/([^/]+)/unload", "/v2/repository/models/{model}/unload",
         "Unload a model (with --admin)",
     ),
+    _route(
+        "stream", "GET", f"{_V1}{_VERSIONS}:stream", "/v1/models/{model}:stream",
+        "A WebSocket: frames in, predictions out",
+    ),
     _route("states", "GET", "/v1/models", "/v1/models", "Every model and its state"),
     _route("state", "GET", f"{_V1}{_VERSIONS}", "/v1/models/{model}", "The state of a model"),
     _route("metrics", "GET", "/metrics", "/metrics", "Metrics, as Prometheus reads them"),
