@@ -194,6 +194,18 @@ class Metrics:
         self.responses = Family(
             "foretell_responses_total", "Replies, by door, route and status", ("door", "route", "status"), Count
         )
+        self.stream_frames = Family(
+            "foretell_stream_frames_total",
+            "Frames of streams, by outcome: answered, dropped, stale, failed",
+            (*_VERSION, "outcome"),
+            Count,
+        )
+        self.stream_age_seconds = Family(
+            "foretell_stream_age_seconds",
+            "Seconds from the arrival of a frame until its answer is sent",
+            _VERSION,
+            _seconds,
+        )
         self.connections = Family("foretell_connections", "Open connections, by door", ("door",), Level)
 
     def families(self) -> Iterator[Family[Count] | Family[Level] | Family[Histogram]]:
