@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from foretell.bulk.local import LocalStorage
+from foretell.bulk.remote import RemoteStorage, remote_storage
 from foretell.bulk.storage import Storage
-from foretell.errors import ConfigError
 
 __all__ = ["is_url", "storage_of"]
 
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/]*")
 
 
 def is_url(path: str) -> bool:
@@ -22,8 +23,12 @@ def storage_of(path: str) -> Storage:
     """Return the place that a path is in.
 
     Raises:
-        ConfigError: No such kind of place is known.
+        ConfigError: No such kind of place is known, or its library is not installed.
     """
-    if is_url(path):
-        raise ConfigError(f'"{path}": only files of this machine are read and written; copy them here')
-    return LocalStorage()
+    found = _URL.match(path)
+    return LocalStorage() if found is None else _remote(found.group())
+
+
+@lru_cache(64)
+def _remote(root: str) -> RemoteStorage:
+    return remote_storage(root + "/_")
