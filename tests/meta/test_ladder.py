@@ -17,7 +17,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"model.programs"},
     {"model.artifact", "model.picture", "model.tracking"},
     {"model.tasks", "model.runtimes", "model.data", "model.trees", "model.draw", "model.pace"},
-    {"model.describe", "model.seeing", "model.watching"},
+    {"model.describe", "model.seeing", "model.skew", "model.watching"},
     {"model.formats"},
     {"model.bundle", "model.proof", "model.sample"},
     {"model.estimators", "model.model", "model.relabel"},

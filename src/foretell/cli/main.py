@@ -17,7 +17,7 @@ from foretell.errors import ConfigError, ForetellError, LoadError, MachineError,
 
 __all__ = ["main"]
 
-_COMMANDS = ("predict", "serve", "convert", "inspect", "bench")
+_COMMANDS = ("predict", "serve", "convert", "inspect", "check", "bench")
 _CODES: tuple[tuple[type[BaseException], int], ...] = (
     (ConfigError, 2),
     (RequestError, 3),
