@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -13,6 +14,9 @@ from foretell.errors import ArtifactInvalid
 from foretell.signature import Label
 
 __all__ = ["Classification"]
+
+_MANY_ROWS = 64
+_FEW_CLASSES = 32
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Classification:
         if self.label_output is None:
             probabilities = self.probabilities(outputs)
             assert probabilities is not None, "a classification has labels or probabilities. This is a bug."
-            return self._named(probabilities.argmax(axis=1))
+            return self._named(_greatest(probabilities))
         found = outputs[self.label_output].reshape(-1)
         return self._named(found) if self.label_is_index else found
 
@@ -101,7 +105,7 @@ class Classification:
             return values
         if probabilities is None:
             return [{"label": label} for label in values]
-        chosen = self._chosen(probabilities, values).tolist()
+        chosen = self._chosen(probabilities, lambda: values).tolist()
         if self.top:
             return self._best_records(outputs, values, chosen)
         names = [str(c) for c in self.classes]
@@ -119,7 +123,7 @@ class Classification:
         values = self.values(outputs)
         if probabilities is None:
             return {"prediction": values}
-        columns = {"prediction": values, "probability": self._chosen(probabilities, values.tolist())}
+        columns = {"prediction": values, "probability": self._chosen(probabilities, values.tolist)}
         if self.top:
             order, best = self.best(outputs, self.top)
             for i in range(1, order.shape[1]):
@@ -127,15 +131,14 @@ class Classification:
             return columns
         return columns | {f"probability_{c}": probabilities[:, i] for i, c in enumerate(self.classes)}
 
-    def _chosen(self, probabilities: NDArray[Any], values: list[Any]) -> NDArray[Any]:
+    def _chosen(self, probabilities: NDArray[Any], values: Callable[[], list[Any]]) -> NDArray[Any]:
         """Return the probability of the label of each row."""
-        chosen: NDArray[Any]
         if self.label_output is None:
-            chosen = probabilities.max(axis=1)
-        else:
-            position = {label: i for i, label in enumerate(self.classes)}
-            index = np.fromiter((position[v] for v in values), np.intp, len(values))
-            chosen = np.take_along_axis(probabilities, index[:, None], axis=1)[:, 0]
+            return _highest(probabilities)
+        position = {label: i for i, label in enumerate(self.classes)}
+        labels = values()
+        index = np.fromiter((position[v] for v in labels), np.intp, len(labels))
+        chosen: NDArray[Any] = np.take_along_axis(probabilities, index[:, None], axis=1)[:, 0]
         return chosen
 
     def _best_records(self, outputs: list[NDArray[Any]], values: list[Any], chosen: list[float]) -> list[Any]:
@@ -148,6 +151,27 @@ class Classification:
                 named.setdefault(str(self.classes[place]), p)
             found.append({"label": label, "probability": probability, "probabilities": named})
         return found
+
+
+def _greatest(probabilities: NDArray[Any]) -> NDArray[np.intp]:
+    """Return `probabilities.argmax(axis=1)`; numpy takes each row alone, which is slow for two classes."""
+    rows, width = probabilities.shape
+    if rows < _MANY_ROWS or width != 2:
+        return probabilities.argmax(axis=1)
+    first, second = probabilities[:, 0], probabilities[:, 1]
+    return (~(second <= first) & (first == first)).astype(np.intp)  # the first of those that are no numbers
+
+
+def _highest(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Return `probabilities.max(axis=1)`, a class at a time where the rows are many."""
+    rows, width = probabilities.shape
+    if rows < _MANY_ROWS or not 2 <= width <= _FEW_CLASSES:
+        highest: NDArray[Any] = probabilities.max(axis=1)
+        return highest
+    highest = np.maximum(probabilities[:, 0], probabilities[:, 1])
+    for i in range(2, width):
+        np.maximum(highest, probabilities[:, i], out=highest)
+    return highest
 
 
 def _softmax(logits: NDArray[Any]) -> NDArray[Any]:
