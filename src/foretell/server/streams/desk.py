@@ -46,7 +46,7 @@ class Streams:
         options = options_of(call.target, "latest" if door.takes_pictures else "every")
         if options.track and not isinstance(door.task, Detection):
             raise Refused("query: track=1, but this model finds no objects; leave it out", code="bad_parameter")
-        if not is_offered(call.headers):
+        if not is_offered(call):
             say_upgrade(call)
             return
         if self._desk.draining:

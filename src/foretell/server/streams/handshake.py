@@ -19,9 +19,16 @@ _HEAD = (
 )
 
 
-def is_offered(headers: dict[bytes, bytes]) -> bool:
+def is_offered(call: Call) -> bool:
     """Whether a request offers to go on as a WebSocket, of the one version there is."""
-    return headers.get(b"upgrade", b"").lower() == b"websocket" and headers.get(b"sec-websocket-version") == b"13"
+    headers = call.headers
+    is_upgrade = b"upgrade" in [token.strip() for token in headers.get(b"connection", b"").lower().split(b",")]
+    return (
+        is_upgrade
+        and not call.connection.is_old
+        and headers.get(b"upgrade", b"").lower() == b"websocket"
+        and headers.get(b"sec-websocket-version") == b"13"
+    )
 
 
 def accept(call: Call) -> bytes:
