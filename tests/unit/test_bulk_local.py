@@ -70,7 +70,7 @@ def test_a_symlink_is_followed(tmp_path):
     assert (tmp_path / "to" / "o").read_bytes() == b"new"
 
 
-@pytest.mark.parametrize(("code", "advice"), [(errno.ENOSPC, "MB are free there; make room"), (errno.EACCES, "perm")])
+@pytest.mark.parametrize(("code", "advice"), [(errno.ENOSPC, "MB are free there; free some"), (errno.EACCES, "perm")])
 def test_the_machine_at_fault_is_said(tmp_path, code, advice):
     with pytest.raises(MachineError, match=advice), LOCAL.creating(str(tmp_path / "o")):
         raise OSError(code, os.strerror(code))
@@ -115,7 +115,7 @@ def test_a_line_that_does_not_fit_leaves_nothing(tmp_path, monkeypatch):
     path.write_bytes(b"one\n")
     real = os.write
     monkeypatch.setattr(os, "write", lambda h, data: real(h, data[:2]))
-    with pytest.raises(MachineError, match="make room"):
+    with pytest.raises(MachineError, match="free some space"):
         LOCAL.add_line(str(path), "two")
     assert path.read_bytes() == b"one\n"
 

@@ -5,6 +5,7 @@ import threading
 
 import pytest
 
+from foretell.bulk import ranged
 from foretell.bulk.ranged import RangedFile
 
 MIB = 1 << 20
@@ -83,6 +84,25 @@ def test_what_is_needed_is_fetched_and_nothing_else():
         assert file._pieces == []
     assert far.fetched_bytes == 9 * MIB - 4
     assert len(far.asked) == 4
+
+
+def test_ranges_of_many_bytes_are_fetched_a_piece_ahead_of_each(monkeypatch):
+    monkeypatch.setattr(ranged, "_MOST_NEEDED_BYTES", 4 * MIB)
+    far = Far(30 * MIB)
+    places = [[MIB, 9 * MIB], [11 * MIB, 20 * MIB], [20 * MIB, 30 * MIB]]
+    with far.open() as file:
+        file.will_need((a, b) for a, b in places)
+        while places:
+            for place in places:
+                upto = min(place[0] + (1 << 18), place[1])
+                file.seek(place[0])
+                assert file.read(upto - place[0]) == far.content[place[0] : upto]
+                place[0] = upto
+                assert file.waiting_bytes <= 5 * MIB
+            places = [p for p in places if p[0] < p[1]]
+        assert file.waiting_bytes == 0
+    assert far.fetched_bytes == 27 * MIB
+    assert len(far.asked) <= 45
 
 
 def test_a_fault_comes_when_its_bytes_are_read():

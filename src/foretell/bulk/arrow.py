@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foretell.bulk.blocks import Block, Rows
+import numpy as np
+
+from foretell.bulk.blocks import START, Block, Fault, Mark, Origin, Rows
 from foretell.bulk.columns import Chosen, Keep, choose
+from foretell.bulk.far import Far, fetched_ahead, for_arrow, length_of
 from foretell.errors import InvalidInput, MachineError
 from foretell.model.data.cells import quote
 from foretell.signature import Signature
@@ -26,14 +31,14 @@ _MAX_ROWS = 1 << 15
 class ParquetSource:
     """One Parquet file."""
 
-    def __init__(self, path: Path, name: str, signature: Signature, keep: Keep) -> None:
+    def __init__(self, path: Path | Far, name: str, signature: Signature, keep: Keep) -> None:
         self.name = name
-        self.size_bytes = path.stat().st_size
+        self.size_bytes = length_of(path)
         self._path = path
         self._signature = signature
         self._keep = keep
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, start: Mark = START) -> Iterator[Block]:
         """Yield batches of at most 32,768 rows.
 
         Raises:
@@ -42,14 +47,19 @@ class ParquetSource:
         import pyarrow.parquet as pq
 
         # Without pre_buffer and with a small buffer, a row group need not fit into memory as a whole.
-        with _reading(self.name, "Parquet"), pq.ParquetFile(self._path, pre_buffer=False, buffer_size=1 << 20) as file:
+        with (
+            _reading(self.name, "Parquet"),
+            for_arrow(self._path) as stored,
+            pq.ParquetFile(stored, pre_buffer=False, buffer_size=1 << 20) as file,
+        ):
             schema = file.schema_arrow
             names = schema.names  # each look makes the list anew
             chosen = _choose(schema, self._signature, self._keep, self.name)
             columns = [names[at] for at in chosen.positions]
             batch_rows = _batch_rows(len(columns))
-            row, total = 0, max(file.metadata.num_rows, 1)
-            for batch in file.iter_batches(batch_rows, columns=columns):
+            row, total = start.at, max(file.metadata.num_rows, 1)
+            batches = _batches_from(file, start.at, batch_rows, columns)
+            for batch in fetched_ahead(stored, file.metadata, columns, row, batches):
                 yield _BatchBlock(self, chosen, columns, batch, row, self.size_bytes * batch.num_rows // total)
                 row += batch.num_rows
             if not row:
@@ -59,15 +69,15 @@ class ParquetSource:
 class ArrowSource:
     """One file of the Arrow IPC file or stream format; Feather is the former."""
 
-    def __init__(self, path: Path, name: str, signature: Signature, keep: Keep, *, is_stream: bool) -> None:
+    def __init__(self, path: Path | Far, name: str, signature: Signature, keep: Keep, *, is_stream: bool) -> None:
         self.name = name
-        self.size_bytes = path.stat().st_size
+        self.size_bytes = length_of(path)
         self._path = path
         self._signature = signature
         self._keep = keep
         self._is_stream = is_stream
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, start: Mark = START) -> Iterator[Block]:
         """Yield batches of at most 32,768 rows.
 
         Raises:
@@ -75,20 +85,26 @@ class ArrowSource:
         """
         import pyarrow as pa
 
-        with _reading(self.name, "Arrow"), pa.memory_map(str(self._path)) as stored:
+        with _reading(self.name, "Arrow"), for_arrow(self._path, mapped=True) as stored:
             reader = pa.ipc.open_stream(stored) if self._is_stream else pa.ipc.open_file(stored)
             chosen = _choose(reader.schema, self._signature, self._keep, self.name)
             names = reader.schema.names
             columns = [names[at] for at in chosen.positions]
+            width = 1.0
+            if isinstance(self._path, Far) and not self._is_stream:  # what is not wanted is not fetched
+                wanted = pa.ipc.IpcReadOptions(included_fields=sorted(chosen.positions))
+                reader = pa.ipc.open_file(stored, options=wanted)
+                width = len(names) / max(len(columns), 1)
             row = 0
             for batch in self._batches(reader):
                 batch.validate(full=True)  # a file can point anywhere: Arrow takes its offsets on trust
-                share = batch.nbytes // max(batch.num_rows, 1)
+                share = int(batch.nbytes * width) // max(batch.num_rows, 1)
                 narrow = batch.select(columns)
                 step = _batch_rows(len(columns))
                 for at in range(0, batch.num_rows, step):
                     part = narrow.slice(at, step)
-                    yield _BatchBlock(self, chosen, columns, part, row, share * part.num_rows)
+                    if row >= start.at:
+                        yield _BatchBlock(self, chosen, columns, part, row, share * part.num_rows)
                     row += part.num_rows
             if not row:
                 yield _BatchBlock(self, chosen, columns, _empty(reader.schema, columns), 0, 0)
@@ -109,6 +125,14 @@ class _BatchBlock:
     first_row: int
     size_bytes: int
 
+    @property
+    def ends(self) -> Mark:
+        return Mark(self.first_row + self.batch.num_rows)
+
+    @property
+    def about_rows(self) -> int:
+        return self.batch.num_rows
+
     def parse(self) -> Rows:
         import pyarrow as pa
 
@@ -120,6 +144,53 @@ class _BatchBlock:
 
     def place(self, row: int | None) -> str:
         return self.source.name
+
+    def faults(self) -> list[Fault]:
+        return []
+
+    def without(self, rows: Sequence[int]) -> Block:
+        import pyarrow as pa
+
+        left = np.ones(self.batch.num_rows, np.bool_)
+        left[list(rows)] = False
+        return replace(self, batch=self.batch.filter(pa.array(left)))
+
+    def origins(self, rows: Sequence[int]) -> list[Origin]:
+        found = self.batch.take(list(rows)).to_pylist() if rows else []
+        return [
+            Origin(None, self.first_row + row, json.dumps(_plain(cells), ensure_ascii=False, default=str))
+            for row, cells in zip(rows, found, strict=True)
+        ]
+
+
+def _batches_from(file: Any, row: int, batch_rows: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+    """Yield batches from a row on, cut as they are from the first row: row groups before it are not read."""
+    import pyarrow as pa
+
+    group, groups = 0, file.metadata.num_row_groups
+    while group < groups and row >= (here := file.metadata.row_group(group).num_rows):
+        row -= here
+        group += 1
+    batches = file.iter_batches(batch_rows, row_groups=range(group, groups), columns=columns)
+    if not row:
+        yield from batches
+        return
+    waiting: list[pa.RecordBatch] = []
+    for batch in batches:
+        skipped = min(row, batch.num_rows)
+        row -= skipped
+        waiting.append(batch.slice(skipped))
+        table = pa.Table.from_batches(waiting)
+        while table.num_rows >= batch_rows:
+            yield _one(table.slice(0, batch_rows))
+            table = table.slice(batch_rows)
+        waiting = table.to_batches()
+    if sum(b.num_rows for b in waiting):
+        yield _one(pa.Table.from_batches(waiting))
+
+
+def _one(table: pa.Table) -> pa.RecordBatch:
+    return table.combine_chunks().to_batches()[0]
 
 
 @contextmanager
@@ -149,6 +220,11 @@ def _choose(schema: pa.Schema, signature: Signature, keep: Keep, name: str) -> C
                 "write the column as numbers or text"
             )
     return chosen
+
+
+def _plain(cells: dict[str, Any]) -> dict[str, Any]:
+    """Return cells with the numbers that JSON has none for as texts."""
+    return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in cells.items()}
 
 
 def _batch_rows(columns: int) -> int:

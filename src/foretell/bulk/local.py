@@ -230,8 +230,11 @@ def _writing(path: str) -> Iterator[None]:
 def _advice(path: str, fault: OSError) -> str:
     if fault.errno not in _FULL:
         return "check its permissions"
+    again = "free some space, then run the same command again"
+    if fault.errno == errno.EFBIG:
+        return f"no file may be so large here; raise the limit, or {again}"
     folder = Path(path).absolute().parent
     with suppress(OSError):
         free = shutil.disk_usage(next(f for f in (folder, *folder.parents) if f.exists())).free
-        return f"{free / 1e6:,.1f} MB are free there; make room, then run the same command again"
-    return "make room, then run the same command again"
+        return f"{free / 1e6:,.1f} MB are free there; {again}"
+    return again

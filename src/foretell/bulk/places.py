@@ -8,8 +8,9 @@ from functools import lru_cache
 from foretell.bulk.local import LocalStorage
 from foretell.bulk.remote import RemoteStorage, remote_storage
 from foretell.bulk.storage import Storage
+from foretell.errors import InternalError
 
-__all__ = ["is_url", "storage_of"]
+__all__ = ["is_url", "remote_of", "storage_of"]
 
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://[^/]*")
 
@@ -25,8 +26,15 @@ def storage_of(path: str) -> Storage:
     Raises:
         ConfigError: No such kind of place is known, or its library is not installed.
     """
-    found = _URL.match(path)
-    return LocalStorage() if found is None else _remote(found.group())
+    return remote_of(path) if is_url(path) else LocalStorage()
+
+
+def remote_of(url: str) -> RemoteStorage:
+    """Return the place that a URL is in; raises as `storage_of`."""
+    found = _URL.match(url)
+    if found is None:
+        raise InternalError(f'"{url}": this is no URL. This is a bug.')
+    return _remote(found.group())
 
 
 @lru_cache(64)

@@ -2,7 +2,8 @@
 
 1. read in order   what comes next is fetched ahead, more and more of it, in pieces side by side
 2. read here and there   exactly what is asked for, at least `_LEAST_BYTES`
-3. told beforehand   `will_need`: those ranges and nothing between them, joined where the gap is small
+3. told beforehand   `will_need`: those ranges and nothing between them, all at once where they are few bytes, else
+   each in order, a piece of each ahead
 
 Knows bytes and offsets; not where they come from, nor what they mean.
 """
@@ -26,6 +27,8 @@ _MOST_AHEAD_BYTES = 1 << 24
 _GAP_BYTES = 1 << 16
 """Bytes that cost less than one more request."""
 _MOST_PIECES = 4
+_MOST_NEEDED_BYTES = 1 << 26
+"""Ranges of so many bytes together are fetched as a whole; of more, no more than this is held at once."""
 
 
 @dataclass(slots=True)
@@ -60,6 +63,8 @@ class RangedFile(io.RawIOBase):
         self._at = 0
         self._read_to = 0
         self._ahead = 0
+        self._streams: list[tuple[int, int, int]] = []
+        """Begin, end, bytes of a piece, of ranges that are read in order."""
 
     def readable(self) -> bool:
         """Whether it can be read: yes."""
@@ -114,9 +119,16 @@ class RangedFile(io.RawIOBase):
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def will_need(self, ranges: Iterable[tuple[int, int]]) -> None:
-        """Begin to fetch ranges that will be read, each `(begin, end)`; others are let go."""
-        self._drop()
+        """Tell of ranges that will be read once, each `(begin, end)`, after those that were told of before.
+
+        Each is read in its order; several may be read in turns.
+        """
         ranges = sorted((begin, min(end, self._size)) for begin, end in ranges if begin < min(end, self._size))
+        if sum(end - begin for begin, end in ranges) > _MOST_NEEDED_BYTES:
+            step = max(_LEAST_BYTES, min(_PIECE_BYTES, _MOST_NEEDED_BYTES // (2 * len(ranges))))
+            before = self._streams[-len(ranges) :]  # what was told of before that may still be read
+            self._streams = before + [(begin, end, step) for begin, end in ranges]
+            return
         joined: list[list[int]] = []
         for begin, end in ranges:
             if joined and begin - joined[-1][1] <= _GAP_BYTES:
@@ -125,6 +137,11 @@ class RangedFile(io.RawIOBase):
                 joined.append([begin, end])
         for begin, end in joined:
             self._ask(begin, end, wanted=ranges)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """How many bytes are fetched, or on their way, and not read."""
+        return sum(piece.left for piece in self._pieces)
 
     def close(self) -> None:
         """Let go of what was fetched; wait for requests under way."""
@@ -138,11 +155,16 @@ class RangedFile(io.RawIOBase):
         found = self._find(at)
         if found is not None:
             return found
-        # Read on, and so it will be; or read elsewhere, and what was read there before is done with.
-        self._ahead = min(max(4 * self._ahead, _LEAST_BYTES), _MOST_AHEAD_BYTES) if at == self._read_to else 0
-        self._pieces = [p for p in self._pieces if p.is_wanted]
-        upto = max(end, at + max(self._ahead, _LEAST_BYTES))
-        self._ask(at, min([upto, self._size, *(p.begin for p in self._pieces if p.begin > at)]))
+        for begin, stop, step in self._streams:
+            if begin <= at < stop:
+                self._ask(at, min(at + step, stop), wanted=[(at, stop)])
+                break
+        else:
+            # Read on, and so it will be; or read elsewhere, and what was read there before is done with.
+            self._ahead = min(max(4 * self._ahead, _LEAST_BYTES), _MOST_AHEAD_BYTES) if at == self._read_to else 0
+            self._pieces = [p for p in self._pieces if p.is_wanted]
+            upto = max(end, at + max(self._ahead, _LEAST_BYTES))
+            self._ask(at, min([upto, self._size, *(p.begin for p in self._pieces if p.begin > at)]))
         found = self._find(at)
         if found is None:
             raise InternalError(f"offset {at}: it was asked for and is not there. This is a bug.")
@@ -153,6 +175,13 @@ class RangedFile(io.RawIOBase):
 
     def _fetch_ahead(self) -> None:
         """Keep what comes next on its way, more and more of it, where the file is read in order."""
+        for begin, stop, step in self._streams:
+            if begin < self._at < stop:
+                piece = self._find(self._at - 1) or self._find(self._at)
+                following = self._at if piece is None else piece.end
+                if following < stop and self._find(following) is None:
+                    self._ask(following, min(following + step, stop), wanted=[(following, stop)])
+                return
         fetched_to = max((p.end for p in self._pieces), default=self._at)
         while self._ahead >= _PIECE_BYTES and fetched_to < min(self._at + self._ahead - _PIECE_BYTES + 1, self._size):
             upto = min(fetched_to + _PIECE_BYTES, self._size)

@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from foretell.bulk.arrow import ArrowSource, ParquetSource
-from foretell.bulk.blocks import Opens, Source
+from foretell.bulk.blocks import START, Block, Mark, Opens, Source
 from foretell.bulk.columns import Keep
 from foretell.bulk.cut import MAX_ROW_BYTES
 from foretell.bulk.delimited import DelimitedSource
+from foretell.bulk.far import Far, length_of
 from foretell.bulk.jsonl import JsonLinesSource
+from foretell.bulk.places import is_url, remote_of, storage_of
 from foretell.errors import ConfigError, InvalidInput, MachineError
 from foretell.signature import Signature
 
@@ -46,7 +48,9 @@ def find_files(inputs: Sequence[str]) -> list[str]:
     found: list[str] = []
     for given in inputs:
         path = Path(given)
-        if given == STDIN or path.is_file():
+        if is_url(given):
+            found += _far_files(given)
+        elif given == STDIN or path.is_file():
             found.append(given)
         elif path.is_dir():
             found += _in_folder(path)
@@ -73,28 +77,47 @@ def open_source(given: str, signature: Signature, keep: Keep, *, max_row_bytes: 
     """
     name = "stdin" if given == STDIN else os.path.basename(given)
     path = Path(given)
+    if is_url(given):
+        return _FarSource(Far(given, storage_of(given).size_bytes(given)), name, signature, keep, max_row_bytes)
     if given == STDIN or not path.is_file():
         return _of_pipe(given, name, signature, keep, max_row_bytes)
-    with _may_open(name), path.open("rb") as file:
-        start = file.read(8)
+    return _judged(path, name, signature, keep, max_row_bytes)
+
+
+def _judged(file: Path | Far, name: str, signature: Signature, keep: Keep, max_row_bytes: int) -> Source:
+    with _open(file, name) as opened:
+        start = opened.read(4096)
     lower = name.lower()
     if start[:4] == b"PAR1":
-        return ParquetSource(path, name, signature, keep)
+        return ParquetSource(file, name, signature, keep)
     if start[:6] == b"ARROW1" or start[:4] == b"\xff\xff\xff\xff":
-        return ArrowSource(path, name, signature, keep, is_stream=start[:6] != b"ARROW1")
+        return ArrowSource(file, name, signature, keep, is_stream=start[:6] != b"ARROW1")
     for endings, what in ((_PARQUET_NAMES, "Parquet"), (_ARROW_NAMES, "Arrow IPC")):
         if lower.endswith(endings):
             is_old = start[:4] == b"FEA1"
-            got = "a Feather file of version 1" if is_old else f"{start!r}" if start else "an empty file"
+            got = "a Feather file of version 1" if is_old else f"{start[:8]!r}" if start else "an empty file"
             raise InvalidInput(f"{name}: the name says {what}, the file starts with {got}; write it again")
     is_packed = start[:2] == b"\x1f\x8b"
-    open_stream: Opens = partial(_open_gzip, path, name) if is_packed else partial(_open, path, name)
-    with open_stream() as stream:
-        first = stream.read(4096)
-    size_bytes = 0 if is_packed else path.stat().st_size
-    if _is_json_lines(first, lower, name):
+    open_stream: Opens = partial(_open_gzip if is_packed else _open, file, name)
+    if is_packed:
+        with open_stream() as stream:
+            start = stream.read(4096)
+    size_bytes = 0 if is_packed else length_of(file)
+    if _is_json_lines(start, lower, name):
         return JsonLinesSource(name, open_stream, size_bytes, keep, max_row_bytes=max_row_bytes)
     return DelimitedSource(name, open_stream, size_bytes, signature, keep, max_row_bytes=max_row_bytes)
+
+
+class _FarSource:
+    """A file by its URL, judged when its turn comes: of ten thousand, each would keep the job waiting at its start."""
+
+    def __init__(self, file: Far, name: str, signature: Signature, keep: Keep, max_row_bytes: int) -> None:
+        self.name = name
+        self.size_bytes = file.size_bytes
+        self._judge = partial(_judged, file, name, signature, keep, max_row_bytes)
+
+    def blocks(self, start: Mark = START) -> Iterator[Block]:
+        yield from self._judge().blocks(start)
 
 
 def _of_pipe(given: str, name: str, signature: Signature, keep: Keep, max_row_bytes: int) -> Source:
@@ -105,7 +128,7 @@ def _of_pipe(given: str, name: str, signature: Signature, keep: Keep, max_row_by
     )
     start = stream.peek(4096)
     if start[:2] == b"\x1f\x8b":
-        stream = io.BufferedReader(_Unpacked(gzip.GzipFile(fileobj=stream), name))
+        stream = io.BufferedReader(_Unpacked(stream, name))
         start = stream.peek(4096)
     if start[:4] == b"PAR1" or start[:6] == b"ARROW1" or start[:4] == b"\xff\xff\xff\xff":
         raise ConfigError(f"{name}: a pipe gives CSV or JSON Lines, this is Parquet or Arrow; name the file")
@@ -123,26 +146,48 @@ def _is_json_lines(first: bytes, lower_name: str, name: str) -> bool:
 
 
 def _in_folder(folder: Path) -> list[str]:
-    files = [
-        p
-        for p in sorted(folder.rglob("*"))
-        if p.name.lower().endswith(_ENDINGS)
-        and p.is_file()
-        and not any(part.startswith((".", "_")) for part in p.relative_to(folder).parts)
-    ]
+    files = [p for p in sorted(folder.rglob("*")) if _is_data(p.relative_to(folder).parts) and p.is_file()]
     if not files:
-        raise ConfigError(f'input "{folder}": a folder without data files, expected some of {", ".join(_ENDINGS)}')
+        raise _no_data(str(folder))
     return [str(p) for p in files]
 
 
-def _open(path: Path, name: str) -> BinaryIO:
-    with _may_open(name):
-        return path.open("rb")
+def _far_files(given: str) -> list[str]:
+    """Return the files that a URL names: itself, what it matches, or what is below it."""
+    place = remote_of(given)
+    if place.is_file(given):
+        return [given]
+    if glob.has_magic(given):
+        matches = place.matching(given)
+        if not matches:
+            raise ConfigError(f'input "{given}": no file matches; check the pattern')
+        return matches
+    below = given.rstrip("/") + "/"
+    files = [f for f in place.files_in(below) if _is_data(f.removeprefix(below).split("/"))]
+    if not files:
+        raise _no_data(given)
+    return files
 
 
-def _open_gzip(path: Path, name: str) -> BinaryIO:
+def _is_data(parts: Sequence[str]) -> bool:
+    """Whether a file of a folder is taken, by its path below the folder."""
+    return parts[-1].lower().endswith(_ENDINGS) and not any(part.startswith((".", "_")) for part in parts)
+
+
+def _no_data(folder: str) -> ConfigError:
+    return ConfigError(f'input "{folder}": a folder without data files, expected some of {", ".join(_ENDINGS)}')
+
+
+def _open(file: Path | Far, name: str) -> BinaryIO:
+    if isinstance(file, Far):
+        return file.open()
     with _may_open(name):
-        return cast("BinaryIO", io.BufferedReader(_Unpacked(gzip.GzipFile(path), name), _STREAM_BUFFER_BYTES))
+        return file.open("rb")
+
+
+def _open_gzip(file: Path | Far, name: str) -> BinaryIO:
+    packed = _open(file, name)
+    return cast("BinaryIO", io.BufferedReader(_Unpacked(packed, name), _STREAM_BUFFER_BYTES))
 
 
 @contextmanager
@@ -159,10 +204,11 @@ def _may_open(name: str) -> Iterator[None]:
 
 
 class _Unpacked(io.RawIOBase):
-    """A gzip stream whose faults are the data's."""
+    """A gzip stream whose faults are the data's. Closes what it reads."""
 
-    def __init__(self, packed: gzip.GzipFile, name: str) -> None:
+    def __init__(self, packed: BinaryIO, name: str) -> None:
         self._packed = packed
+        self._plain = gzip.GzipFile(fileobj=packed)
         self._name = name
 
     def readable(self) -> bool:
@@ -170,10 +216,12 @@ class _Unpacked(io.RawIOBase):
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
         try:
-            return self._packed.readinto(buffer)
+            return self._plain.readinto(buffer)
         except (OSError, EOFError, zlib.error) as e:
             raise InvalidInput(f"{self._name}: the gzip archive is damaged or cut off ({e}); pack it again") from e
 
     def close(self) -> None:
-        self._packed.close()
+        if not self.closed:
+            self._plain.close()
+            self._packed.close()
         super().close()
