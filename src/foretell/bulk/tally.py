@@ -54,20 +54,30 @@ class NumberTally:
     def of(cls, values: NDArray[Any]) -> NumberTally:
         """Count numbers of shape (rows,)."""
         values = values.astype(np.float64, copy=False)
-        finite = values if np.isfinite(values).all() else values[np.isfinite(values)]
-        missing = int(np.isnan(values).sum()) if finite is not values else 0
-        found = cls(len(finite), missing, len(values) - len(finite) - missing)
-        if len(finite):
-            found.low, found.high = float(finite.min()), float(finite.max())
-            found.total = _sum(finite)
-            codes = np.abs(finite).view(np.int64) >> _SHIFT
-            codes = np.where(finite < 0, -1 - codes, codes)
-            first = int(codes.min())
-            counts = np.bincount(codes - first)
-            found.codes = np.flatnonzero(counts) + first
-            found.counts = counts[found.codes - first].astype(np.int64)
-            found._join()
+        low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
+        if not (np.isfinite(low) and np.isfinite(high)):  # NaN survives in both
+            finite = values[np.isfinite(values)]
+            found, missing = cls.of(finite), int(np.isnan(values).sum())
+            found.missing, found.infinite = missing, len(values) - len(finite) - missing
+            return found
+        found = cls(len(values))
+        if len(values):
+            found.low, found.high, found.total = low, high, _sum(values)
+            found._count(values, low)
         return found
+
+    def _count(self, values: NDArray[np.float64], low: float) -> None:
+        # In place: a fresh array of this size costs more than what is computed in it.
+        codes = np.abs(values).view(np.int64)
+        codes >>= _SHIFT
+        if low < 0:
+            np.subtract(-1, codes, out=codes, where=values < 0)
+        first = int(codes.min())
+        codes -= first
+        counts = np.bincount(codes)
+        self.codes = np.flatnonzero(counts) + first
+        self.counts = counts[self.codes - first].astype(np.int64)
+        self._join()
 
     def add(self, other: NumberTally) -> None:
         """Add the counts of another part."""
@@ -156,9 +166,10 @@ class LabelTally:
     def of(cls, column: pa.Array) -> LabelTally:
         """Count labels."""
         found = cls()
-        for pair in column.value_counts().to_pylist():
-            label = "" if pair["values"] is None else str(pair["values"])
-            found.counts[label] = found.counts.get(label, 0) + pair["counts"]
+        pairs = column.value_counts()
+        for value, count in zip(pairs.field(0).to_pylist(), pairs.field(1).to_pylist(), strict=True):
+            label = "" if value is None else str(value)
+            found.counts[label] = found.counts.get(label, 0) + count
         found._limit()
         return found
 
