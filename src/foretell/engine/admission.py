@@ -44,8 +44,8 @@ class Admission:
     """
 
     __slots__ = (
-        "_asked", "_calm_from", "_caution", "_limits", "_mean_rows", "_name", "_pictures", "_queue", "_rate_s", "_seats",
-        "_share", "_was_late", "is_pressed", "outage", "outage_until", "pace", "picture_pace", "quarantine",
+        "_asked", "_calm_from", "_caution", "_limits", "_mean_rows", "_name", "_pictures", "_queue", "_rate_s",
+        "_seats", "_share", "_was_late", "is_pressed", "outage", "outage_until", "pace", "picture_pace", "quarantine",
     )  # fmt: skip
 
     def __init__(

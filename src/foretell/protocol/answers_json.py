@@ -40,6 +40,8 @@ class Asked:
 
     id: str
     outputs: tuple[AskedOutput, ...]
+    pictures: bool = False
+    """They are answers to encoded pictures."""
 
 
 class AnswersJson:

@@ -28,7 +28,7 @@ from foretell.protocol.tensors import check_datatype, check_shape, from_raw, fro
 from foretell.request import InferRequest
 from foretell.signature import Signature, TensorSpec
 
-__all__ = ["OpenInferenceJson"]
+__all__ = ["OpenInferenceJson", "keys_of"]
 
 _KEYS = frozenset(("id", "parameters", "inputs", "outputs", "model_name"))
 """KServe's client names the model in the body too, as gRPC does."""
@@ -79,7 +79,7 @@ class OpenInferenceJson:
             InvalidInput: A tensor does not fit the signature.
         """
         if json_bytes is None:
-            document, blobs = read_json(body, _keys_of), memoryview(b"")
+            document, blobs = read_json(body, keys_of), memoryview(b"")
         elif json_bytes == 0:
             return self._decode_raw(body, version, request_id, now, timeout_s)
         elif json_bytes < 0 or json_bytes > len(body):
@@ -88,10 +88,10 @@ class OpenInferenceJson:
                 code="bad_binary_section",
             )
         else:
-            document, blobs = read_json(body[:json_bytes], _keys_of), memoryview(body)[json_bytes:]
-        return self._decode_long(document, blobs, version, request_id, now, timeout_s)
+            document, blobs = read_json(body[:json_bytes], keys_of), memoryview(body)[json_bytes:]
+        return self.decode_document(document, blobs, version, request_id, now, timeout_s)
 
-    def _decode_long(
+    def decode_document(
         self,
         document: Any,
         blobs: memoryview,
@@ -100,6 +100,7 @@ class OpenInferenceJson:
         now: float,
         timeout_s: float | None,
     ) -> tuple[InferRequest, Asked]:
+        """Return the request of a document that was read, with the binary tensors that followed it; see `decode`."""
         _only(document, _KEYS, "body")
         given_id = document.get("id", "")
         if type(given_id) is not str or len(given_id) > 256:
@@ -157,7 +158,7 @@ class OpenInferenceJson:
             count = check_shape(shape, spec)
             size = _parameters(tensor, f'input "{spec.name}"').get("binary_data_size")
             if size is None:
-                found[spec.name] = from_values(tensor.get("data"), shape, count, spec, nullable=columns is not None)
+                found[spec.name] = self._from_values(tensor.get("data"), shape, count, spec, columns is not None)
                 continue
             if type(size) is not int or not 0 <= size <= len(blobs) - at or "data" in tensor:
                 raise Refused(
@@ -165,11 +166,17 @@ class OpenInferenceJson:
                     "there must be no data",
                     code="bad_binary_section",
                 )
-            found[spec.name] = from_raw(blobs[at : at + size], shape, count, spec)
+            found[spec.name] = self._from_raw(blobs[at : at + size], shape, count, spec)
             at += size
         if at != len(blobs):
             raise Refused(f"body: {len(blobs) - at} bytes follow the last tensor", code="bad_binary_section")
         return columns.tensors(found) if columns is not None else (found, same_rows(found, self._inputs))
+
+    def _from_values(self, data: Any, shape: list[int], count: int, spec: TensorSpec, nullable: bool) -> NDArray[Any]:
+        return from_values(data, shape, count, spec, nullable=nullable)
+
+    def _from_raw(self, raw: memoryview, shape: list[int], count: int, spec: TensorSpec) -> NDArray[Any]:
+        return from_raw(raw, shape, count, spec)
 
     def _spec_of(self, tensor: Any, found: dict[str, NDArray[Any]], columns: Columns | None) -> TensorSpec:
         _only(tensor, _TENSOR_KEYS, "input")
@@ -204,7 +211,7 @@ class OpenInferenceJson:
         return tuple(asked.values())
 
 
-def _keys_of(document: Any) -> int:
+def keys_of(document: Any) -> int:
     """Count the keys of a request with one input."""
     try:
         return len(document) + len(document["inputs"][0])

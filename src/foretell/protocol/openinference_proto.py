@@ -6,6 +6,7 @@ contents and is always raw. Knows no gRPC library and no clock.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from foretell.protocol.tensors import check_datatype, check_shape, from_raw, joi
 from foretell.request import InferRequest, InferResponse
 from foretell.signature import Signature, TensorSpec
 
-__all__ = ["AskedMessage", "OpenInferenceProto", "parse"]
+__all__ = ["AskedMessage", "OpenInferenceProto", "Raws", "parse"]
 
 _MOST = 64
 _CONTENTS = {
@@ -43,6 +44,9 @@ _CONTENTS = {
 }
 
 
+Raws = Sequence[bytes | memoryview]
+
+
 class AskedMessage(NamedTuple):
     """What the caller wants back, and how."""
 
@@ -52,6 +56,8 @@ class AskedMessage(NamedTuple):
     raw: bool
     say_final: bool
     """Whether the caller of a stream wants to be told which answer is the last one of a request."""
+    pictures: bool = False
+    """They are answers to encoded pictures."""
 
 
 def parse(kind: Any, data: bytes) -> Any:
@@ -92,7 +98,7 @@ class OpenInferenceProto:
         self._all = tuple((at, 0) for at in range(len(signature.outputs)))
 
     def decode(
-        self, message: Any, *, request_id: str, now: float, timeout_s: float | None
+        self, message: Any, *, request_id: str, now: float, timeout_s: float | None, raws: Raws | None = None
     ) -> tuple[InferRequest, AskedMessage]:
         """Return the request, and what the caller wants back.
 
@@ -101,6 +107,7 @@ class OpenInferenceProto:
             request_id: For the log, unless the message has an id.
             now: Instant of the engine's clock.
             timeout_s: Of the call; the sooner of it and the parameter `timeout` holds.
+            raws: Its `raw_input_contents`, where they were cut out of it.
 
         Raises:
             Refused: The message is not what the protocol says.
@@ -109,7 +116,8 @@ class OpenInferenceProto:
         if len(message.id) > 256:
             raise Refused('"id": expected a text of at most 256 characters', code="bad_id")
         parameters = _parameters(message.parameters)
-        inputs, rows = self._read_inputs(message)
+        raw = message.raw_input_contents if raws is None else raws
+        inputs, rows = self._read_inputs(message, raw)
         timeout_s = sooner(timeout_s, parameters)
         request = InferRequest(
             model=self._model,
@@ -123,7 +131,7 @@ class OpenInferenceProto:
         )
         final = parameters.get("triton_enable_empty_final_response") is True
         outputs = self._read_outputs(message.outputs)
-        return request, AskedMessage(message.id, outputs, bool(message.raw_input_contents), final)
+        return request, AskedMessage(message.id, outputs, bool(raw), final)
 
     def encode(self, response: InferResponse, asked: AskedMessage) -> Any:
         """Return a ModelInferResponse."""
@@ -143,8 +151,8 @@ class OpenInferenceProto:
             message.parameters["triton_final_response"].bool_param = True
         return message
 
-    def _read_inputs(self, message: Any) -> tuple[dict[str, NDArray[Any]], int]:
-        raw, given = message.raw_input_contents, message.inputs
+    def _read_inputs(self, message: Any, raw: Raws) -> tuple[dict[str, NDArray[Any]], int]:
+        given = message.inputs
         if not 1 <= len(given) <= self._most_inputs or len(message.outputs) > _MOST:
             raise Refused(f"message: expected 1 to {self._most_inputs} inputs and at most {_MOST} outputs")
         if raw and len(raw) != len(given):
@@ -162,12 +170,18 @@ class OpenInferenceProto:
             check_datatype(tensor.datatype, spec)
             count = check_shape(shape, spec)
             if not raw:
-                found[spec.name] = _from_contents(tensor.contents, shape, count, spec)
+                found[spec.name] = self._from_contents(tensor.contents, shape, count, spec)
             elif tensor.HasField("contents"):
                 raise Refused(f'input "{spec.name}": both contents and raw_input_contents; send one of them')
             else:
-                found[spec.name] = from_raw(raw[at], shape, count, spec)
+                found[spec.name] = self._from_raw(raw[at], shape, count, spec)
         return columns.tensors(found) if columns is not None else (found, same_rows(found, self._inputs))
+
+    def _from_contents(self, contents: Any, shape: list[int], count: int, spec: TensorSpec) -> NDArray[Any]:
+        return _from_contents(contents, shape, count, spec)
+
+    def _from_raw(self, raw: bytes | memoryview, shape: list[int], count: int, spec: TensorSpec) -> NDArray[Any]:
+        return from_raw(raw, shape, count, spec)
 
     def _spec_of(
         self, tensor: Any, found: dict[str, NDArray[Any]], columns: Columns | None, shape: list[int]

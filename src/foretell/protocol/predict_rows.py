@@ -21,7 +21,7 @@ from foretell.model.tasks.predictions import Predictions, Task
 from foretell.protocol.status import Refused
 from foretell.protocol.strict_json import read_json
 
-__all__ = ["decode_rows", "encode_predictions"]
+__all__ = ["decode_rows", "encode_predictions", "rows_of"]
 
 _FORMS = "instances", "dataframe_records", "dataframe_split"
 
@@ -33,7 +33,7 @@ def decode_rows(body: bytes, preparation: TablePreparation | TensorPreparation) 
         Refused: The body is not of a known form.
         InvalidInput: A row does not fit the model; column, row and value are named.
     """
-    rows = _rows_of(read_json(body, _keys_of))
+    rows = rows_of(read_json(body, _keys_of))
     if isinstance(preparation, TensorPreparation):
         return preparation.prepare(_tensors_of(rows)) if rows else Prepared({}, 0, ())
     if rows and type(rows[0]) not in (dict, list):
@@ -55,7 +55,13 @@ def _plain(value: Any) -> Any:
     return str(value)
 
 
-def _rows_of(document: Any) -> list[Any]:
+def rows_of(document: Any) -> list[Any]:
+    """Return the rows of a JSON document, as objects or lists.
+
+    Raises:
+        Refused: It is not of a known form.
+        InvalidInput: A row of `dataframe_split` has too few or too many values.
+    """
     if type(document) is not dict:
         raise Refused('body: expected a JSON object {"instances": [...]}')
     if len(document) != 1 or next(iter(document)) not in _FORMS:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from itertools import chain
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,11 @@ from foretell.errors import InvalidInput
 from foretell.protocol.status import Refused
 from foretell.signature import TensorSpec
 
-__all__ = ["check_datatype", "check_shape", "from_raw", "from_values", "join_bytes", "split_bytes", "to_raw", "told"]
+__all__ = [
+    "check_datatype", "check_shape", "from_raw", "from_values", "join_bytes", "split_bytes", "split_elements", "to_raw",
+    "told",
+]  # fmt: skip
+Raw = TypeVar("Raw", bytes, memoryview)
 
 _RANK = 16
 _TYPES: dict[str, frozenset[type]] = {
@@ -158,20 +162,25 @@ def from_raw(raw: bytes | memoryview, shape: list[int], count: int, spec: Tensor
 
 def split_bytes(raw: bytes | memoryview, count: int, name: str) -> list[str]:
     """Return texts of elements with a 4-byte little-endian length before each."""
-    raw = bytes(raw)
+    return [_text(bytes(element), name) for element in split_elements(bytes(raw), count, name)]
+
+
+def split_elements(raw: Raw, count: int, name: str) -> list[Raw]:
+    """Return the elements with a 4-byte little-endian length before each: views of a view."""
     # An element takes at least its length, so a shape cannot ask for more than was sent.
     if count * 4 > len(raw):
         raise Refused(f'input "{name}": {len(raw)} bytes are too few for {count} texts', code="bad_binary_section")
-    texts, at = [], 0
+    elements: list[Raw] = []
+    at = 0
     for _ in range(count):
         start = at + 4
         at = start + int.from_bytes(raw[at:start], "little")
         if at > len(raw) or start > len(raw):
             raise Refused(f'input "{name}": a text ends beyond the end of its bytes', code="bad_binary_section")
-        texts.append(_text(raw[start:at], name))
+        elements.append(raw[start:at])
     if at != len(raw):
         raise Refused(f'input "{name}": {len(raw) - at} bytes are left over', code="bad_binary_section")
-    return texts
+    return elements
 
 
 def _text(raw: bytes, name: str) -> str:

@@ -43,6 +43,7 @@ _FRESH = -1.0
 _PIPELINED = 32
 """From so many unanswered requests on, nothing more is read from a connection."""
 _GRACE_S = 5.0
+_UNCOPIED_BYTES = 1 << 20
 _KNOWN_BYTES = 2048
 _STRANGE = frozenset((b"expect", b"transfer-encoding"))
 _LINGER_S = 1.0
@@ -366,7 +367,9 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, call: Call, keep_alive: bool) -> None:
         body = self._body
-        call.body = body if type(body) is bytes else bytes(body)
+        # Whoever reads bodies reads either; copying a large one would hold the loop up.
+        is_large = len(body) > _UNCOPIED_BYTES
+        call.body = cast("bytes", body) if is_large or type(body) is bytes else bytes(body)
         call.keep_alive = keep_alive
         self._call, self._body, self._phase = None, b"", _IDLE
         if self._reserved:

@@ -15,6 +15,7 @@ from foretell.model.data.table import TablePreparation, TensorPreparation
 from foretell.model.tasks.answered import Answered
 from foretell.protocol.columns import Columns
 from foretell.protocol.openinference_json import OpenInferenceJson
+from foretell.protocol.picture_bodies import PictureBodies
 from foretell.protocol.plain_json import PlainAnswers, PlainBodies
 from foretell.request import InferResponse, Timing
 
@@ -50,16 +51,20 @@ class Door:
         self.plain_answers = PlainAnswers(signature)
         self.sink: Sink | None = None
         """Takes the answers to its plain calls over HTTP."""
-        self.json = OpenInferenceJson(served.name, signature, labels, self.columns)
+        self.json = (
+            OpenInferenceJson(served.name, signature, labels, self.columns)
+            if self.pictures is None
+            else PictureBodies(served.name, signature, self.pictures, labels)
+        )
         stages, of = engine.metrics.stage_seconds, (served.name, served.version)
         self.prepared = stages.child(*of, "prepare")
         self.answered = stages.child(*of, "answer")
 
-    def nothing(self, request_id: str) -> InferResponse:
-        """Return the answer to a request of no rows."""
+    def nothing(self, request_id: str, *, pictures: bool = False) -> InferResponse:
+        """Return the answer to a request of no rows, or of no pictures."""
+        signature = self.pictures if pictures and self.pictures is not None else self.signature
         outputs: list[Any] = [
-            np.empty((0, *(max(d, 0) for d in spec.shape[1:])), dtype_of(spec.datatype))
-            for spec in self.signature.outputs
+            np.empty((0, *(max(d, 0) for d in spec.shape[1:])), dtype_of(spec.datatype)) for spec in signature.outputs
         ]
         return InferResponse.of(self.served.name, self.served.version, request_id, outputs, Timing(0, 0, 0))
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from types import MappingProxyType
@@ -22,13 +22,14 @@ from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.model.data.table import Prepared
 from foretell.protocol.answers_json import Asked
+from foretell.protocol.picture_rows import decode_pictures, is_picture
 from foretell.protocol.predict_rows import decode_rows, encode_predictions
 from foretell.protocol.status import Refused
 from foretell.request import InferRequest, InferResponse
 from foretell.server.call import JSON, Call, timing_header
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import media_type
-from foretell.server.pictures import Content, is_picture, request_of
+from foretell.server.pictures import Content, request_of
 from foretell.server.refusals import Refusals
 from foretell.server.tables import read_table
 from foretell.server.urgency import Urgency, may_be_longer, urgency_of
@@ -62,8 +63,12 @@ class Inference:
         if not may_be_longer(urgency, call.body) and self._refuse(call, door, urgency):
             return
         given = headers.get(b"inference-header-content-length")
-        if given is None and media_type(headers.get(b"content-type", JSON)) == _BINARY:
-            given = b"%d" % len(call.body)
+        if given is None and not call.plain:
+            kind = media_type(headers.get(b"content-type", JSON))
+            if kind.startswith(b"image/") or (door.pictures is not None and kind != JSON and is_picture(call.body)):
+                given = b"0"
+            elif kind == _BINARY:
+                given = b"%d" % len(call.body)
         request, asked = door.json.decode(
             call.body,
             None if given is None else _header_number(given, "inference-header-content-length"),
@@ -96,11 +101,14 @@ class Inference:
 
     def _see(self, call: Call, door: Door, version: str, kind: bytes) -> None:
         """Answer a call with pictures."""
+        contents: Sequence[Content]
         if kind.startswith(b"image/") or (kind != JSON and is_picture(call.body)):
-            contents: list[Content] = [call.body]
+            contents = [call.body]
+        elif kind in _TABLES or kind == _BINARY:
+            raise Refused("content-type: expected a picture, image/jpeg for example, or application/json",
+                          code="unsupported_media_type", status=415)  # fmt: skip
         else:
-            contents = []
-            raise Refused("not yet")
+            contents = decode_pictures(call.body, door.pictures.inputs[0].name if door.pictures else "")
         timeout_s, priority = urgency_of(call.headers)
         deadline = None if timeout_s is None else self._clock.now() + timeout_s
         request = request_of(
@@ -127,7 +135,7 @@ class Inference:
         door.prepared.observe_each((perf_counter() - call.started,))
         call.rows, call.priority = request.rows, request.priority
         if request.rows == 0:
-            reply.settle(door.nothing(request.id))
+            reply.settle(door.nothing(request.id, pictures=reply.pictures))
             return
         ticket = door.served.infer(request, reply.settle)
         if ticket is not None and call.response is None:
@@ -166,6 +174,11 @@ class Reply:
         self.call = call
         self.door = door
 
+    @property
+    def pictures(self) -> bool:
+        """Whether it answers to encoded pictures."""
+        return self.door.pictures is not None
+
     def settle(self, result: InferResponse | ForetellError) -> None:
         """Answer the call."""
         self.call.settled = began = perf_counter()
@@ -196,6 +209,11 @@ class TensorsReply(Reply):
         self.call = call
         self.door = door
         self.asked = asked
+
+    @property
+    def pictures(self) -> bool:
+        """Whether it answers to encoded pictures."""
+        return self.asked.pictures
 
     def write(self, response: InferResponse) -> None:
         """Write the outputs that were asked for, as JSON or binary."""

@@ -16,16 +16,14 @@ import numpy as np
 
 from foretell.engine.engine import Engine
 from foretell.errors import InvalidInput
-from foretell.model.data.image_headers import HEADERS
 from foretell.model.tasks.predictions import Predictions
 from foretell.request import INTERACTIVE, Base64, InferRequest, InferResponse, Timing
 from foretell.server.doors import Door
 
-__all__ = ["Content", "Seen", "answers_of", "is_picture", "request_of", "see"]
+__all__ = ["Content", "Seen", "answers_of", "request_of", "see"]
 
 Content = bytes | bytearray | memoryview | Base64
 """One encoded picture."""
-_MAGIC_BYTES = 16
 
 
 class Seen(NamedTuple):
@@ -92,7 +90,10 @@ async def see(
     Args:
         engine: Of the door.
         door: Of the version that is asked.
-        contents: See `request_of`; so are the others.
+        contents: See `request_of`.
+        request_id: For the log.
+        deadline: Instant of the engine's clock; None: the engine's default.
+        priority: INTERACTIVE or BULK.
 
     Raises:
         InvalidInput: A picture is broken or too large; the message names its row.
@@ -103,9 +104,3 @@ async def see(
     )
     response = await engine.answer(request)
     return Seen(answers_of(door, response), response.timing, response)
-
-
-def is_picture(body: bytes | bytearray | memoryview) -> bool:
-    """Whether a body begins like a picture."""
-    start = bytes(body[:_MAGIC_BYTES])
-    return any(begins(start) for _, begins, _ in HEADERS)

@@ -156,7 +156,7 @@ class AioDoor:
             message, request_id=self._service.new_id(), now=self._engine.clock.now(), timeout_s=timeout_s
         )
         if request.rows == 0:
-            return proto.encode(door.nothing(request.id), asked)
+            return proto.encode(door.nothing(request.id, pictures=asked.pictures), asked)
         return proto.encode(await self._engine.answer(request), asked)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:

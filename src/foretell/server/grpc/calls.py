@@ -90,7 +90,8 @@ class Call:
         """Return the only message of a body."""
         if len(body) < PREFIX_BYTES or frame_size(body, self._limit) != len(body) - PREFIX_BYTES:
             raise Refused("message: the body is not one message with its length before it")
-        return unpacked(body[0], body[PREFIX_BYTES:], self._caller.encoding, self._limit)
+        message = body[PREFIX_BYTES:] if type(body) is bytes else bytes(memoryview(body)[PREFIX_BYTES:])
+        return unpacked(body[0], message, self._caller.encoding, self._limit)
 
     def reply(
         self,

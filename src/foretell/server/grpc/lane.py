@@ -19,6 +19,7 @@ from foretell.errors import ForetellError, InternalError
 from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.openinference_proto import AskedMessage, OpenInferenceProto, parse
 from foretell.protocol.parameters import sooner
+from foretell.protocol.picture_messages import parse_cut
 from foretell.protocol.plain_proto import Address, Frame, address_of
 from foretell.request import Batch, InferResponse
 from foretell.server.doors import Door
@@ -112,7 +113,7 @@ class Lane:
         proto = door.proto or proto_of(door)
         known, limits = proto.plain.read(data, address), self._limits
         if known is None or known[0].rows > limits.max_batch_size or known[0].nbytes > limits.max_batch_bytes:
-            self._take_slowly(data, address, asker, timeout_s, request_id)
+            self._take_slowly(data, address, asker, timeout_s, request_id, door)
             return
         frame, tensors = known
         if frame.timeout_s is not None and (timeout_s is None or frame.timeout_s < timeout_s):
@@ -175,19 +176,27 @@ class Lane:
                 plain.asker.fail(InternalError("the answer could not be written. This is a bug."))
 
     def _take_slowly(
-        self, data: bytes, address: Address | None, asker: Asker, timeout_s: float | None, request_id: str
+        self,
+        data: bytes,
+        address: Address | None,
+        asker: Asker,
+        timeout_s: float | None,
+        request_id: str,
+        door: Door | None = None,
     ) -> None:
-        message = parse(pb.ModelInferRequest, data)
+        seen = door is not None and door.pictures is not None
+        message, raws = parse_cut(data) if seen else (parse(pb.ModelInferRequest, data), None)
         door = self._service.doors.of(message.model_name, message.model_version)
         proto = proto_of(door)
         request, asked = proto.decode(
-            message, request_id=request_id or self._service.new_id(), now=self._now(), timeout_s=timeout_s
+            message, request_id=request_id or self._service.new_id(), now=self._now(), timeout_s=timeout_s, raws=raws
         )
         reply = _Reply(asker, proto, asked)
         if request.rows == 0:
-            reply(door.nothing(request.id))
+            reply(door.nothing(request.id, pictures=asked.pictures))
             return
-        is_plain = asked.raw and not asked.say_final and not any(classes for _, classes in asked.outputs)
+        is_plain = asked.raw and not asked.say_final and not asked.pictures
+        is_plain = is_plain and not any(classes for _, classes in asked.outputs)
         if address is not None and is_plain and not _are_columns(door, message):
             own_s = sooner(None, dict(request.parameters))
             proto.plain.learn(data, address, request, own_s, tuple(index for index, _ in asked.outputs))

@@ -18,6 +18,7 @@ from foretell.errors import ForetellError
 from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.about import EXTENSIONS, config_of, index_entry, model_metadata, statistics_of
 from foretell.protocol.openinference_proto import OpenInferenceProto
+from foretell.protocol.picture_messages import PictureMessages
 from foretell.protocol.status import Refused
 from foretell.request import InferResponse
 from foretell.server.doors import Door, Doors
@@ -177,6 +178,10 @@ class Service:
 def proto_of(door: Door) -> OpenInferenceProto:
     """Return the codec of a door, made when it is first asked for."""
     if door.proto is None:
-        served = door.served
-        door.proto = OpenInferenceProto(served.name, door.signature, door.labels, door.columns, served.version)
+        name, version = door.served.name, door.served.version
+        door.proto = (
+            OpenInferenceProto(name, door.signature, door.labels, door.columns, version)
+            if door.pictures is None
+            else PictureMessages(name, door.signature, door.pictures, door.labels, version)
+        )
     return door.proto

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from foretell.server.http2.frames import (
     END_HEADERS,
@@ -27,6 +27,7 @@ WINDOW = 16 << 20
 """Bytes of all bodies that a client may send before it is given room again."""
 STREAM_WINDOW = 1 << 20
 _SMALL_BYTES = 256
+_UNCOPIED_BYTES = 1 << 20
 _CONTINUATIONS = 16
 
 
@@ -170,7 +171,9 @@ class Incoming:
             body = stream.body
             if body is not None:
                 body += payload
-                payload, stream.body = bytes(body), None
+                # A large one is copied by who takes the message out of it.
+                payload = bytes(body) if len(body) < _UNCOPIED_BYTES else cast("bytes", body)
+                stream.body = None
                 self._connection.hold(stream, -stream.held)
             if len(payload) > self._connection.desk.settings.max_body_bytes + 5:
                 self._connection.desk.too_large(stream, crowded=False)
