@@ -23,7 +23,7 @@ def commands() -> dict[str, argparse.ArgumentParser]:
     return dict(found.choices)
 
 
-@pytest.mark.parametrize("name", ["predict", "convert", "inspect", "serve", "bench"])
+@pytest.mark.parametrize("name", ["predict", "convert", "inspect", "check", "serve", "bench"])
 def test_options_are_those_of_the_parser(name: str) -> None:
     page = (ROOT / "docs" / "commands.md").read_text()
     (usage,) = re.findall(rf"^    foretell {name} (.*(?:\n        .*)*)$", page, re.MULTILINE)
