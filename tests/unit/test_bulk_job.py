@@ -194,21 +194,24 @@ def test_nothing_half_written_stays(tmp_path, sum_model, small_blocks, monkeypat
     out.write_text("old")
     taken = []
 
-    def write_or_fail(self, block):
-        taken.append(block)
+    def write_or_fail(self, encoded):
+        taken.append(encoded)
         if len(taken) == 5:
             raise error
-        self._file.write(block)
+        self._file.write(encoded)
 
-    monkeypatch.setattr(writer._LineWriter, "write", write_or_fail)
-    with pytest.raises(
-        MachineError if isinstance(error, OSError) else type(error) if isinstance(error, Exception) else error
-    ):
-        predict_files(sum_model("ab"), [given], str(out))
+    with monkeypatch.context() as failing:
+        failing.setattr(writer._Lines, "write", write_or_fail)
+        with pytest.raises(
+            MachineError if isinstance(error, OSError) else type(error) if isinstance(error, Exception) else error
+        ):
+            predict_files(sum_model("ab"), [given], str(out), chunk_rows=1)
     assert len(taken) == 5
     assert out.read_text() == "old"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["i.csv", "o.csv"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".o.csv.foretell", "i.csv", "o.csv"]
     assert not [t for t in threading.enumerate() if t.name.startswith("foretell-bulk")]
+    assert predict_files(sum_model("ab"), [given], str(out), chunk_rows=1).rows == 2000
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["i.csv", "o.csv"]
 
 
 def test_wrong_use(tmp_path, sum_model):
@@ -218,7 +221,7 @@ def test_wrong_use(tmp_path, sum_model):
         ([str(tmp_path / "*.nothing")], None, (), "no file matches"),
         ([given], str(tmp_path / "o.xlsx"), (), "the ending says the format"),
         ([given], str(tmp_path / "no" / "o.csv"), (), "there is no folder"),
-        ([given], str(tmp_path / "dir.csv"), (), "this is a folder"),
+        ([given, given], str(tmp_path / "dir.csv"), (), "would both be written"),
         ([given], given, (), "this is an input too"),
         ([given], str(tmp_path / "o.csv"), "all", 'column "prediction": it is to be kept'),
         ([given], str(tmp_path / "o.csv"), ["z"], 'no column "z" to keep'),

@@ -131,7 +131,8 @@ class _BatchBlock:
 
     @property
     def about_rows(self) -> int:
-        return self.batch.num_rows
+        rows: int = self.batch.num_rows
+        return rows
 
     def parse(self) -> Rows:
         import pyarrow as pa

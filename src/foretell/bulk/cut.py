@@ -7,12 +7,12 @@ RFC 4180 and in what pandas and pyarrow read; anywhere else it is a character li
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK_BYTES", "MAX_ROW_BYTES", "NoRowEnd", "cut", "is_open", "row_starts"]
+__all__ = ["BLOCK_BYTES", "MAX_ROW_BYTES", "NoRowEnd", "cut", "go_to", "is_open", "row_starts"]
 
 BLOCK_BYTES = 1 << 20
 """Text read at once: some thousands of rows, few enough to stay in the processor's cache while they are parsed."""
@@ -47,8 +47,12 @@ def cut(
     delimiter: bytes | None = b",",
     block_bytes: int = BLOCK_BYTES,
     max_row_bytes: int = MAX_ROW_BYTES,
+    position: int = 0,
 ) -> Iterator[bytes]:
     """Yield blocks of whole rows; the last one may lack its newline.
+
+    A block ends with the last row that is whole before a multiple of `block_bytes`, so that blocks are the same
+    from whichever row on a stream is read.
 
     Args:
         read: Returns up to so many bytes of the stream, none at its end.
@@ -57,13 +61,15 @@ def cut(
         delimiter: What parts cells; None where quotes mean nothing.
         block_bytes: Bytes asked of `read` at once.
         max_row_bytes: Longest row.
+        position: Where in the stream `read` begins, in bytes.
 
     Raises:
         NoRowEnd: A row is longer than `max_row_bytes`, or a quoted cell is open at the end.
     """
     done = 0
     while True:
-        chunk = read(block_bytes)
+        chunk = read(block_bytes - position % block_bytes)
+        position += len(chunk)
         data = rest + chunk if rest else chunk
         end = _last_end(data, newline, delimiter) if chunk else len(data)
         if not chunk and is_open(data, delimiter):
@@ -140,3 +146,15 @@ def _walk(data: bytes, quotes: list[int], starts: bytes) -> _Quoted:
         elif at == 0 or data[at - 1] in starts or (closes and at == closes[-1] + 1):
             opens.append(at)
     return _Quoted(np.array(opens, np.intp), np.array(closes, np.intp))
+
+def go_to(stream: BinaryIO, at: int, offset: int, rest: bytes) -> bytes:
+    """Move a stream on to an offset; return what of `rest`, which was read from `offset` on, lies behind it."""
+    have = offset + len(rest)
+    if at <= have:
+        return rest[at - offset :]
+    if stream.seekable():
+        stream.seek(at)
+        return b""
+    while have < at and (part := stream.read(min(at - have, BLOCK_BYTES))):
+        have += len(part)
+    return b""

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gzip
 import json
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,9 +19,7 @@ from foretell.model.data.cells import quote
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Format", "csv_header", "encode_csv", "encode_jsonl", "pack", "to_arrow"]
-
-Format = Literal["csv", "jsonl", "parquet", "arrow"]
+__all__ = ["csv_header", "decode_part", "encode_csv", "encode_jsonl", "encode_part", "pack", "to_arrow"]
 
 _CSV_SPECIAL = '[",\r\n]'
 _JSON_SPECIAL = '["\\\\\x00-\x1f]'
@@ -73,13 +71,38 @@ def encode_jsonl(columns: Mapping[str, pa.Array]) -> bytes:
     return _lines([*parts, "}\n"])
 
 
-def pack(encode: Callable[[Mapping[str, pa.Array]], bytes]) -> Callable[[Mapping[str, pa.Array]], bytes]:
-    """Return an encoder that packs each block with gzip; archives one after the other are one archive."""
+def encode_part(blocks: Iterable[Mapping[str, pa.Array]]) -> bytes:
+    """Return columns of blocks as streams of Arrow IPC, a new one where the types of columns change."""
+    import pyarrow as pa
 
-    def packed(columns: Mapping[str, pa.Array]) -> bytes:
-        return gzip.compress(encode(columns), 5, mtime=0)
+    sink, writer, schema = pa.BufferOutputStream(), None, None
+    for columns in blocks:
+        batch = pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+        if writer is None or not batch.schema.equals(schema):
+            if writer is not None:
+                writer.close()
+            schema = batch.schema
+            writer = pa.ipc.new_stream(sink, schema)
+        writer.write_batch(batch)
+    if writer is not None:
+        writer.close()
+    encoded: bytes = sink.getvalue().to_pybytes()
+    return encoded
 
-    return packed
+
+def decode_part(encoded: bytes) -> Iterator[pa.RecordBatch]:
+    """Yield what `encode_part` was given."""
+    import pyarrow as pa
+
+    source = pa.BufferReader(encoded)
+    while source.tell() < len(encoded):
+        with pa.ipc.open_stream(source) as stream:
+            yield from stream
+
+
+def pack(lines: bytes) -> bytes:
+    """Return lines as a gzip archive; archives one after the other are one archive."""
+    return gzip.compress(lines, 5, mtime=0)
 
 
 def _lines(parts: list[Any]) -> bytes:

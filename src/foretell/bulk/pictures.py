@@ -8,11 +8,11 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from foretell.bulk.blocks import Rows
+from foretell.bulk.blocks import START, Fault, Mark, Origin, Rows
 from foretell.errors import ConfigError
 from foretell.model.data.image_headers import HEADERS
 
@@ -93,11 +93,11 @@ class PictureSource:
         self._sizes = [os.path.getsize(f) for f in files]
         self.size_bytes = sum(self._sizes)
 
-    def blocks(self) -> Iterator[Block]:
+    def blocks(self, start: Mark = START) -> Iterator[Block]:
         """Yield a few files at a time."""
         step = self._in_block
-        for at in range(0, len(self._files), step):
-            yield PictureBlock(self._files[at : at + step], sum(self._sizes[at : at + step]))
+        for at in range(start.at, len(self._files), step):
+            yield PictureBlock(self._files[at : at + step], sum(self._sizes[at : at + step]), at)
 
 
 @dataclass(frozen=True)
@@ -106,6 +106,17 @@ class PictureBlock:
 
     files: Sequence[str]
     size_bytes: int
+    first: int = 0
+
+    @property
+    def ends(self) -> Mark:
+        """Return the index of the file behind it."""
+        return Mark(self.first + len(self.files))
+
+    @property
+    def about_rows(self) -> int:
+        """Return how many files it has."""
+        return len(self.files)
 
     def parse(self) -> Rows:
         """Return the files; the model reads them."""
@@ -114,3 +125,16 @@ class PictureBlock:
     def place(self, row: int | None) -> str:
         """Return the file."""
         return os.path.basename(self.files[row or 0])
+
+    def faults(self) -> list[Fault]:
+        """Return none: a picture is read where it is predicted."""
+        return []
+
+    def without(self, rows: Sequence[int]) -> Block:
+        """Return the block without some of its files."""
+        left_out = set(rows)
+        return replace(self, files=[f for row, f in enumerate(self.files) if row not in left_out])
+
+    def origins(self, rows: Sequence[int]) -> list[Origin]:
+        """Return nothing but their number: a picture is its file."""
+        return [Origin(None, None, "") for _ in rows]

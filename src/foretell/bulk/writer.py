@@ -1,199 +1,200 @@
-"""Writes what `encode` made to a file that appears when it is whole, or to standard output.
+"""Writes one output from its parts. What is written is a function of the rows alone, not of how parts divide them.
 
-The file grows under another name beside the final one. Knows no model and no thread.
+Row groups of Parquet, batches of Arrow and members of gzip are cut anew at fixed counts. Knows no model, no folder
+and no thread.
 """
 
 from __future__ import annotations
 
-import errno
-import os
-import secrets
-import stat
-import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
 
-from foretell.bulk.encode import csv_header, encode_csv, encode_jsonl, pack
-from foretell.errors import ConfigError, InvalidInput, MachineError
+from foretell.bulk.encode import csv_header, decode_part, pack
+from foretell.bulk.formats import Format
+from foretell.errors import InternalError, InvalidInput
 from foretell.model.data.cells import quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["Output", "Writer", "output_of"]
+__all__ = ["GROUP_ROWS", "Writer"]
 
-Columns = Mapping[str, "pa.Array"]
-
-_GROUP_BYTES = 1 << 25
-_GROUP_ROWS = 1 << 17
-"""A Parquet row group is written once it has so many bytes or rows."""
-
-
-class Writer(Protocol):
-    """Writes blocks in one format."""
-
-    def write(self, block: Any) -> None:
-        """Write what `Output.encode` made of a block."""
-        ...
-
-    def close(self) -> None:
-        """Write what is left."""
-        ...
+GROUP_ROWS = 1 << 17
+"""Rows of a row group, or of a batch, of an output of few columns."""
+_GROUP_CELLS = 1 << 22
+_LEAST_GROUP_ROWS = 1 << 10
+_MEMBER_BYTES = 1 << 20
 
 
-class Output:
-    """Where predictions go, and in which format."""
+class Writer:
+    """Grows one output."""
 
-    def __init__(self, target: str | None) -> None:
-        self.target = target
-        lower = (target or "stdout.csv").lower()
-        is_packed = lower.endswith((".csv.gz", ".jsonl.gz", ".ndjson.gz"))
-        ending = os.path.splitext(lower.removesuffix(".gz") if is_packed else lower)[1]
-        kind = {".jsonl": ".jsonl", ".ndjson": ".jsonl", ".ipc": ".arrow", ".feather": ".arrow"}.get(ending, ending)
-        known: dict[str, tuple[Callable[[Columns], Any], Callable[[BinaryIO, Columns, bool], Writer]]] = {
-            ".csv": (encode_csv, _CsvWriter),
-            ".jsonl": (encode_jsonl, _LineWriter),
-            ".parquet": (_batch, _ParquetWriter),
-            ".arrow": (_plain_batch, _ArrowWriter),
-        }
-        if kind not in known:
-            raise ConfigError(
-                f'output "{target}": the ending says the format, expected .csv .jsonl .parquet or .arrow '
-                "(.gz after the first two)"
-            )
-        encode, self._writer = known[kind]
-        self._is_packed = is_packed
-        self.encode: Callable[[Columns], Any] = pack(encode) if is_packed else encode
-        """Turns columns into what the writer takes. Safe to call from several threads."""
+    def __init__(self, file: BinaryIO, kind: Format) -> None:
+        self._file = file
+        self._kind = kind
+        self._columns: tuple[str, ...] | None = None
+        self._empty = b""
+        self._form: _Form | None = None
+        self.rows = 0
 
-    def open_writer(self, file: BinaryIO, first: Columns) -> Writer:
-        """Return a writer for columns like those of the first block."""
-        return self._writer(file, first, self._is_packed)
+    def append(self, columns: tuple[str, ...], encoded: bytes, rows: int) -> None:
+        """Write one part.
 
-    @contextmanager
-    def opened(self) -> Iterator[BinaryIO]:
-        """Open the file, or standard output. On an error nothing is left behind.
+        Args:
+            columns: Their names; none where the part has the columns of the part before.
+            encoded: As `answering.Answer` has it.
+            rows: In it.
 
         Raises:
-            ConfigError: The folder does not exist, or the target is a folder.
-            MachineError: No permission, or the disk is full.
+            InvalidInput: Its columns are not those of the parts before.
         """
-        if self.target is None:
-            yield sys.stdout.buffer
-            sys.stdout.buffer.flush()
-            return
-        path = Path(os.path.realpath(self.target))
-        if path.exists() and not stat.S_ISREG(path.stat().st_mode) and not path.is_dir():
-            with _writing(self.target), path.open("wb") as file:  # a pipe or a device: nothing to rename
-                yield file
-            return
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
-        with _writing(self.target):
-            _check_folder(path, self.target)
-            file = part.open("xb")
-            try:
-                with file:
-                    yield file
-                part.replace(path)
-            finally:
-                part.unlink(missing_ok=True)
+        if self._columns is None:
+            self._columns, self._empty = columns, encoded
+        if columns and columns != self._columns:
+            raise InvalidInput(
+                f"columns {', '.join(columns)} are to be written, those of the first rows are "
+                f"{', '.join(self._columns)}; keep columns that all files have"
+            )
+        self.rows += rows
+        if rows:
+            # Without rows columns have no types to go by.
+            self._form = self._form or self._begin()
+            self._form.write(encoded)
+
+    def finish(self) -> None:
+        """Write what is left; for no rows at all, columns without rows."""
+        if self._form is None:
+            self._form = self._begin()
+            if self._empty:
+                self._form.write(self._empty)
+        form, self._form = self._form, None
+        form.close()
+
+    def abandon(self) -> None:
+        """Let go of an output that will not be finished."""
+        if self._form is not None:
+            self._form.abandon()
+
+    def _begin(self) -> _Form:
+        if self._columns is None:
+            raise InternalError("no part was given. This is a bug.")
+        if self._kind.part == "arrow":
+            return _Batches(self._file, is_parquet=self._kind.name == "parquet")
+        lines = _Packed(self._file) if self._kind.is_packed else _Lines(self._file)
+        if self._kind.part == "csv":
+            lines.write(csv_header(list(self._columns)))
+        return lines
 
 
-def output_of(target: str | None, inputs: list[str]) -> Output:
-    """Return the output of a job.
+class _Form(Protocol):
+    def write(self, encoded: bytes) -> None: ...
 
-    Raises:
-        ConfigError: An unknown ending, or the target is one of the inputs.
-    """
-    output = Output(target)
-    if target is not None and os.path.isfile(target):
-        for given in inputs:
-            if os.path.exists(given) and os.path.samefile(given, target):
-                raise ConfigError(f'output "{target}": this is an input too; write to another file')
-    return output
+    def close(self) -> None: ...
+
+    def abandon(self) -> None: ...
 
 
-class _LineWriter:
-    def __init__(self, file: BinaryIO, first: Columns, is_packed: bool) -> None:
+class _Lines:
+    def __init__(self, file: BinaryIO) -> None:
         self._file = file
 
-    def write(self, block: bytes) -> None:
-        self._file.write(block)
+    def write(self, encoded: bytes) -> None:
+        self._file.write(encoded)
 
     def close(self) -> None:
         pass
 
-
-class _CsvWriter(_LineWriter):
-    def __init__(self, file: BinaryIO, first: Columns, is_packed: bool) -> None:
-        super().__init__(file, first, is_packed)
-        header = csv_header(list(first))
-        file.write(pack(lambda _: header)({}) if is_packed else header)
+    def abandon(self) -> None:
+        pass
 
 
-class _ParquetWriter:
-    def __init__(self, file: BinaryIO, first: Columns, is_packed: bool) -> None:
+class _Packed(_Lines):
+    """Packs so many bytes at a time."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        super().__init__(file)
+        self._waiting = bytearray()
+
+    def write(self, encoded: bytes) -> None:
+        self._waiting += encoded
+        while len(self._waiting) >= _MEMBER_BYTES:
+            self._file.write(pack(bytes(self._waiting[:_MEMBER_BYTES])))
+            del self._waiting[:_MEMBER_BYTES]
+
+    def close(self) -> None:
+        if self._waiting:
+            self._file.write(pack(bytes(self._waiting)))
+
+
+class _Batches:
+    """Writes Parquet or Arrow IPC, so many rows at a time."""
+
+    def __init__(self, file: BinaryIO, *, is_parquet: bool) -> None:
+        self._file = file
+        self._is_parquet = is_parquet
+        self._schema: pa.Schema | None = None
+        self._writer: Any = None
+        self._waiting: list[pa.RecordBatch] = []
+        self._rows = 0
+        self._group_rows = GROUP_ROWS
+
+    def write(self, encoded: bytes) -> None:
+        for batch in decode_part(encoded):
+            if self._writer is None:
+                self._open(batch.schema)
+            self._waiting.append(_like(batch, self._schema))
+            self._rows += batch.num_rows
+            while self._rows >= self._group_rows:
+                self._write_group(self._group_rows)
+
+    def close(self) -> None:
+        if self._rows:
+            self._write_group(self._rows)
+        self._writer.close()
+
+    def abandon(self) -> None:
+        import pyarrow as pa
+
+        if self._writer is not None:
+            with suppress(OSError, ValueError, pa.ArrowException):  # the file is removed, whatever it thinks of it
+                self._writer.close()
+
+    def _open(self, schema: pa.Schema) -> None:
+        import pyarrow as pa
         import pyarrow.parquet as pq
 
-        self._schema = _batch(first).schema
-        self._writer = pq.ParquetWriter(file, self._schema)
-        self._waiting: list[pa.RecordBatch] = []
-        self._bytes = self._rows = 0
+        if not self._is_parquet:  # a file of Arrow IPC has one dictionary for all batches
+            schema = pa.schema([f.with_type(_plain(f.type)) for f in schema])
+        self._schema = schema
+        self._group_rows = max(_LEAST_GROUP_ROWS, min(GROUP_ROWS, _GROUP_CELLS // max(len(schema), 1)))
+        self._writer = pq.ParquetWriter(self._file, schema) if self._is_parquet else pa.ipc.new_file(self._file, schema)
 
-    def write(self, block: pa.RecordBatch) -> None:
-        block = _like(block, self._schema)
-        self._waiting.append(block)
-        self._bytes += block.nbytes
-        self._rows += block.num_rows
-        if self._bytes >= _GROUP_BYTES or self._rows >= _GROUP_ROWS:
-            self._flush()
-
-    def close(self) -> None:
-        self._flush()
-        self._writer.close()
-
-    def _flush(self) -> None:
+    def _write_group(self, rows: int) -> None:
         import pyarrow as pa
 
-        if self._waiting:
-            self._writer.write_table(pa.Table.from_batches(self._waiting), row_group_size=self._rows or 1)
-        self._waiting, self._bytes, self._rows = [], 0, 0
+        table = pa.Table.from_batches(self._waiting)
+        # In one piece: how pages are cut depends on the pieces.
+        group = table.slice(0, rows).combine_chunks()
+        self._waiting = table.slice(rows).to_batches()
+        self._rows -= rows
+        if self._is_parquet:
+            self._writer.write_table(group, row_group_size=rows)
+        else:
+            for batch in group.to_batches():
+                self._writer.write_batch(batch)
 
 
-class _ArrowWriter:
-    def __init__(self, file: BinaryIO, first: Columns, is_packed: bool) -> None:
-        import pyarrow as pa
-
-        self._schema = _plain_batch(first).schema
-        self._writer = pa.ipc.new_file(file, self._schema)
-
-    def write(self, block: pa.RecordBatch) -> None:
-        self._writer.write_batch(_like(block, self._schema))
-
-    def close(self) -> None:
-        self._writer.close()
-
-
-def _batch(columns: Columns) -> pa.RecordBatch:
+def _plain(kind: pa.DataType) -> pa.DataType:
     import pyarrow as pa
 
-    return pa.RecordBatch.from_arrays(list(columns.values()), list(columns))
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
-def _plain_batch(columns: Columns) -> pa.RecordBatch:
-    """Return a batch whose dictionaries are resolved: a file of Arrow IPC has one dictionary for all batches."""
-    import pyarrow as pa
-
-    return _batch({n: c.cast(c.type.value_type) if pa.types.is_dictionary(c.type) else c for n, c in columns.items()})
-
-
-def _like(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+def _like(block: pa.RecordBatch, schema: Any) -> pa.RecordBatch:
     """Return a block with the types of the first one: those of a text file may differ from block to block."""
     import pyarrow as pa
 
-    if block.schema == schema:
+    if block.schema.equals(schema):
         return block
     columns = []
     for column, field in zip(block.columns, schema, strict=True):
@@ -205,22 +206,3 @@ def _like(block: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
                 column=field.name,
             ) from e
     return pa.RecordBatch.from_arrays(columns, schema=schema)
-
-
-def _check_folder(path: Path, target: str) -> None:
-    if path.is_dir():
-        raise ConfigError(f'output "{target}": this is a folder, expected a file; add a name')
-    if not path.parent.is_dir():
-        raise ConfigError(f'output "{target}": there is no folder "{path.parent}"; make it first')
-
-
-@contextmanager
-def _writing(target: str) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        raise
-    except OSError as e:
-        full = e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        advice = "free some space" if full else "check its permissions"
-        raise MachineError(f'output "{target}": cannot be written ({e.strerror or e}); {advice}') from e

@@ -1,0 +1,134 @@
+"""What is not resumed: standard input and output, pipes and devices, pictures. Rows are written as they come, in order.
+
+A file of the output appears when it is whole, as with any job; what was done is lost if the run ends before.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from typing import BinaryIO
+
+from foretell.bulk.answering import Answer, How, Refusal, encode_rows
+from foretell.bulk.blocks import Predictor, Source
+from foretell.bulk.chunks import Chunk, blocks_as_chunks
+from foretell.bulk.crew import ThreadCrew
+from foretell.bulk.drawing import Drawing
+from foretell.bulk.encode import to_arrow
+from foretell.bulk.formats import FORMATS, Format, format_named, format_of
+from foretell.bulk.places import storage_of
+from foretell.bulk.progress import Progress
+from foretell.bulk.targets import check_file, no_format
+from foretell.bulk.writer import Writer
+from foretell.errors import InvalidInput
+
+__all__ = ["answer_pictures", "go_straight", "is_stream", "refused", "stream_format"]
+
+Work = Callable[[Chunk, threading.Event], Answer]
+
+
+def is_stream(path: str) -> bool:
+    """Whether an output is a pipe or a device: there is nothing to rename."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def go_straight(
+    work: Work, sources: Sequence[Source], out: str | None, kind: Format, bar: Progress, workers: int
+) -> tuple[int, tuple[str, ...]]:
+    """Answer all rows and write them in order; return how many, and what was said of them.
+
+    Raises:
+        InvalidInput: The data is at fault.
+        MachineError: The disk is full.
+    """
+    notes: dict[str, None] = {}
+    rows_of_file: dict[int, int] = {}
+    with _opened(out) as file:
+        writer = Writer(file, kind)
+        try:
+            with closing(ThreadCrew(work, workers).run(blocks_as_chunks(sources))) as done:
+                for chunk, answer in _in_order(done):
+                    before = rows_of_file.get(chunk.file, 0)
+                    if answer.refusal is not None:
+                        raise refused(answer.refusal, before)
+                    rows_of_file[chunk.file] = before + answer.read_rows
+                    notes |= dict.fromkeys(answer.notes)
+                    writer.append(answer.columns, answer.encoded, answer.rows)
+                    bar.advance(chunk.size_bytes)
+            writer.finish()
+        finally:
+            writer.abandon()
+    return writer.rows, tuple(notes)
+
+
+def refused(refusal: Refusal, rows_before: int) -> InvalidInput:
+    """Return the error for a chunk that ends the job, its row counted from the first of the file."""
+    text, row = refusal.text, None
+    if refusal.row is not None:
+        row = rows_before + refusal.row
+        # The model counts rows from the first one it was given.
+        text = text.replace(f", row {refusal.row_in_text}:", f", row {row}:", 1)
+    place = f"{refusal.place}: " if refusal.place else ""
+    return InvalidInput(f"{place}{text}", column=refusal.column, row=row)
+
+
+def answer_pictures(model: Predictor, how: How, drawing: Drawing | None, chunk: Chunk, stop: threading.Event) -> Answer:
+    """Predict some pictures, and draw copies; the answer has any number of rows."""
+    (block,) = chunk.blocks
+    try:
+        rows = block.parse()
+        answered = model.predict_pictures(rows.data)
+    except InvalidInput as e:  # it names the file
+        return Answer(b"", (), 0, 0, refusal=Refusal(str(e), "", None, None, e.column))
+    if drawing is not None:
+        drawing.take(rows.data, answered)
+    columns = to_arrow(answered.to_columns())
+    count = len(next(iter(columns.values())))
+    return Answer(encode_rows(how.kind_of(chunk), [columns]), tuple(columns), count, rows.count, notes=answered.notes)
+
+
+def _in_order(done: Iterator[tuple[Chunk, Answer]]) -> Iterator[tuple[Chunk, Answer]]:
+    waiting: dict[int, tuple[Chunk, Answer]] = {}
+    number = 0
+    for chunk, answer in done:
+        waiting[chunk.number] = (chunk, answer)
+        while number in waiting:
+            yield waiting.pop(number)
+            number += 1
+
+
+@contextmanager
+def _opened(out: str | None) -> Iterator[BinaryIO]:
+    if out is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+    elif is_stream(out):
+        with open(out, "wb") as file:
+            yield file
+    else:
+        with storage_of(out).creating(out) as file:
+            yield file
+
+
+def stream_format(out: str | None, format_name: str | None) -> Format:
+    """Return the format of an output that is no job of its own: CSV on standard output.
+
+    Raises:
+        ConfigError: The name says none, is that of a folder, or lies in a folder that is not there.
+    """
+    if out is not None and not is_stream(out):
+        check_file(out)
+    if format_name is not None:
+        return format_named(format_name)
+    found = FORMATS["csv"] if out is None else format_of(out)
+    if found is None:
+        raise no_format(str(out))
+    return found
