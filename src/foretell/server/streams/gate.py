@@ -25,6 +25,11 @@ class Gate:
         self._instances = self._company = 1
         self._is_running = False
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether a stream waits for its turn."""
+        return self._turns.waiting > 0
+
     def ask(self, stream: Starter, instances: int, company: int) -> None:
         """Let a stream start a frame, now or when it is its turn.
 

@@ -5,6 +5,7 @@ The shell round `freshest`: it knows the time and the socket, and decides nothin
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -29,6 +30,7 @@ from foretell.server.streams.asking import Asking, Question
 from foretell.server.streams.freshest import Delivery, Frame, Freshest
 from foretell.server.streams.gate import Gate
 from foretell.server.streams.options import Options
+from foretell.server.streams.rhythm import Rhythm
 from foretell.server.streams.turns import Round
 
 __all__ = ["Observe", "Seen", "Socket", "Stream"]
@@ -111,6 +113,11 @@ class Stream:
         self._names = asking.names
         self._observe = observe
         self._tag: Tag = None
+        self._rhythm = Rhythm()
+        self._later: asyncio.TimerHandle | None = None
+        """When the frame that waits is started, if no newer one has come until then."""
+        self._has_waited = False
+        """No newer frame came in time for the one that waits."""
         self._is_gone = self._is_draining = self._is_starting = False
 
     def __repr__(self) -> str:
@@ -137,6 +144,8 @@ class Stream:
             return
         seen = Seen(message, is_text, self._tag, perf_counter(), time.time())
         self._tag = None
+        self._rhythm.beat(seen.arrived)
+        self._wait_no_longer()
         if self._freshest.offer(seen) is not None:
             self._count("dropped")
         self._start()
@@ -144,6 +153,7 @@ class Stream:
     def gone(self) -> None:
         """Forget the client: what runs is taken back."""
         self._is_gone = True
+        self._wait_no_longer()
         self._freshest.give_up()
         if self._gate is not None:
             self._gate.leave(self)
@@ -156,6 +166,7 @@ class Stream:
     def drain(self) -> None:
         """Take nothing more; answer what runs, then close."""
         self._is_draining = True
+        self._wait_no_longer()
         for _ in self._freshest.give_up():
             self._count("dropped")
         self._end_if_done()
@@ -166,7 +177,7 @@ class Stream:
         """Start what may be started."""
         freshest = self._freshest
         if self._gate is not None:
-            if freshest.can_start:
+            if freshest.can_start and self._later is None:
                 self._gate.ask(self, *self._asking.capacity())
             return
         if self._is_starting:  # a frame that is refused is settled before `_ask` returns
@@ -178,14 +189,26 @@ class Stream:
         self._socket.hold(freshest.waiting >= _AHEAD)
 
     def begin(self, joined: Round) -> None:
-        """Start the newest frame, whose turn it is."""
-        frame = self._freshest.next()
-        if frame is None:
-            if self._gate is not None:
-                self._gate.done(joined)
-            return
-        frame.item.joined = joined
-        self._ask(frame)
+        """Start the newest frame, whose turn it is; or wait for the next one, which is about to come."""
+        gate = self._gate
+        wait_s = 0.0 if gate is None or gate.is_wanted else self._rhythm.wait_s(perf_counter())
+        if wait_s > 0.0 and not self._has_waited:
+            self._later = asyncio.get_running_loop().call_later(wait_s, self._start_anyway)
+        frame = self._freshest.next() if self._later is None else None
+        if frame is not None:
+            frame.item.joined = joined
+            self._ask(frame)
+        elif gate is not None:
+            gate.done(joined)
+
+    def _start_anyway(self) -> None:
+        self._later, self._has_waited = None, True
+        self._start()
+
+    def _wait_no_longer(self) -> None:
+        if self._later is not None:
+            self._later.cancel()
+        self._later, self._has_waited = None, False
 
     def _ask(self, frame: Frame[Seen]) -> None:
         seen, settle = frame.item, partial(self._settle, frame)

@@ -35,12 +35,17 @@ class Turns(Generic[S]):
         self._rounds = 0
 
     @property
+    def waiting(self) -> int:
+        """Streams that wait."""
+        return len(self._waiting)
+
+    @property
     def rounds(self) -> int:
         """Rounds that run."""
         return self._rounds
 
     def __repr__(self) -> str:
-        return f"<Turns: {len(self._waiting)} waiting, {self._rounds} rounds running>"
+        return f"<Turns: {self.waiting} waiting, {self._rounds} rounds running>"
 
     def ask(self, stream: S) -> None:
         """Wait for a turn; a stream that waits already keeps its place."""
