@@ -26,7 +26,7 @@ from foretell.bulk.targets import check_file, no_format
 from foretell.bulk.writer import Writer
 from foretell.errors import InvalidInput
 
-__all__ = ["answer_pictures", "go_straight", "is_stream", "refused", "stream_format"]
+__all__ = ["answer_pictures", "go_straight", "is_stream", "opened", "refused", "stream_format"]
 
 Work = Callable[[Chunk, threading.Event], Answer]
 
@@ -51,7 +51,7 @@ def go_straight(
     """
     notes: dict[str, None] = {}
     rows_of_file: dict[int, int] = {}
-    with _opened(out) as file:
+    with opened(out) as file:
         writer = Writer(file, kind)
         try:
             with closing(ThreadCrew(work, workers).run(blocks_as_chunks(sources))) as done:
@@ -106,7 +106,8 @@ def _in_order(done: Iterator[tuple[Chunk, Answer]]) -> Iterator[tuple[Chunk, Ans
 
 
 @contextmanager
-def _opened(out: str | None) -> Iterator[BinaryIO]:
+def opened(out: str | None) -> Iterator[BinaryIO]:
+    """Open what is written: standard output, a pipe, or a file that takes its name when the block ends well."""
     if out is None:
         yield sys.stdout.buffer
         sys.stdout.buffer.flush()

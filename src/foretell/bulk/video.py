@@ -11,19 +11,17 @@ output is whole then, and InvalidInput says where the fault is.
 from __future__ import annotations
 
 import os
-import stat
-import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from foretell import machine
 from foretell.bulk.answering import encode_rows
 from foretell.bulk.encode import to_arrow
-from foretell.bulk.formats import FORMATS, Format, format_of
-from foretell.bulk.places import is_url, storage_of
+from foretell.bulk.formats import Format
+from foretell.bulk.straight import opened, stream_format
 from foretell.bulk.video_copy import VideoCopies, VideoCopy
 from foretell.bulk.video_files import find_videos
 from foretell.bulk.writer import Writer
@@ -93,11 +91,12 @@ def predict_videos(
     if track:
         tracker_of(model.task_reader)
     files = find_videos(inputs)
-    kind = _format(out, files)
+    kind = stream_format(out, None)
+    _check_out(out, files)
     copies = VideoCopies(draw, files) if draw is not None else None
     total, has_sound = _judge(files)
     job = _Job(model, pace, track, threads or machine.cores())
-    with _bar(total if progress else None) as bar, _opened(out) as file:
+    with _bar(total if progress else None) as bar, opened(out) as file:
         rows = _Rows(file, kind)
         try:
             for number, path in enumerate(files):
@@ -196,29 +195,9 @@ class _Rows:
         self._writer.abandon()
 
 
-def _format(out: str | None, files: Sequence[str]) -> Format:
-    """Return the format of the output, having judged its name."""
-    found = format_of(out) if out is not None else FORMATS["csv"]
-    if found is None:
-        raise ConfigError(
-            f'output "{out}": the ending says the format, expected .csv .jsonl .parquet .arrow .csv.gz .jsonl.gz'
-        )
+def _check_out(out: str | None, files: Sequence[str]) -> None:
     if out is not None and os.path.exists(out) and any(os.path.samefile(out, file) for file in files):
         raise ConfigError(f'output "{out}": this is an input too; write to another file')
-    return found
-
-
-@contextmanager
-def _opened(out: str | None) -> Iterator[BinaryIO]:
-    if out is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-    elif not is_url(out) and os.path.exists(out) and not stat.S_ISREG(os.stat(out).st_mode) and not os.path.isdir(out):
-        with open(out, "wb") as file:  # a pipe or a device: nothing to rename
-            yield file
-    else:
-        with storage_of(out).creating(out) as file:
-            yield file
 
 
 def _bar(total: int | None) -> Any:
