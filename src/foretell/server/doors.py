@@ -18,6 +18,7 @@ from foretell.protocol.openinference_json import OpenInferenceJson
 from foretell.protocol.picture_bodies import PictureBodies
 from foretell.protocol.plain_json import PlainAnswers, PlainBodies
 from foretell.request import InferResponse, Timing
+from foretell.server.streams.gate import Gate
 
 if TYPE_CHECKING:
     from foretell.protocol.openinference_proto import OpenInferenceProto
@@ -78,6 +79,8 @@ class Doors:
         """Whether the models were looked for: an engine that knows of none yet would say that all are ready."""
         self.draining = False
         """Whether the server is about to stop."""
+        self.gates: dict[tuple[str, str], Gate] = {}
+        """By name and version: where live streams take turns."""
         self._doors: dict[Served, Door] = {}
 
     @property

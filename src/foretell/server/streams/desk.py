@@ -34,7 +34,6 @@ class Streams:
         self._doors = doors
         self._desk = desk
         self._observer = observer
-        self._gates: dict[tuple[str, str], Gate] = {}
 
     def open(self, call: Call, model: str, version: str) -> None:
         """Answer a request for a stream: the connection goes on as a WebSocket.
@@ -58,7 +57,7 @@ class Streams:
     def _stream(self, call: Call, socket: WebSocket, door: Door, version: str, options: Options) -> Stream:
         names = door.served.name, door.served.version
         asking = Asking(self._engine, self._doors, names, version, urgency_of(call.headers))
-        gate = self._gates.setdefault(names, Gate()) if options.mode == "latest" else None
+        gate = self._doors.gates.setdefault(names, Gate())
         request, stream_id = f"GET {call.target.decode('latin-1')}", call.id.decode("ascii")
         observe = None if self._observer is None else partial(_tell, self._observer, request, stream_id)
         return Stream(socket, asking, gate, options, stream_id, self._engine.metrics, observe)

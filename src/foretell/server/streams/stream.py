@@ -1,11 +1,10 @@
-"""One stream: messages become frames, `Freshest` says which is started, answers and errors go back as messages.
+"""One stream over a WebSocket: messages become frames, answers and errors go back as messages.
 
-The shell round `freshest`: it knows the time and the socket, and decides nothing about frames.
+Which frame is started when is the pacer's business, and how one is asked is `asking`'s.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -27,11 +26,10 @@ from foretell.server.doors import Door
 from foretell.server.logs import log_failure
 from foretell.server.streams.answers import Tag, Tracks, error_message, stale_message, tag_of, told, with_predictions
 from foretell.server.streams.asking import Asking, Question
-from foretell.server.streams.freshest import Delivery, Frame, Freshest
+from foretell.server.streams.freshest import Delivery, Frame
 from foretell.server.streams.gate import Gate
 from foretell.server.streams.options import Options
-from foretell.server.streams.rhythm import Rhythm
-from foretell.server.streams.turns import Round
+from foretell.server.streams.pacer import Pacer
 
 __all__ = ["Observe", "Seen", "Socket", "Stream"]
 
@@ -69,7 +67,6 @@ class Seen:
     arrived_s: float
     """The same in seconds since 1970."""
     question: Question | None = None
-    joined: Round | None = None
     door: Door | None = None
     result: InferResponse | ForetellError | None = None
 
@@ -85,7 +82,7 @@ class Stream:
         self,
         socket: Socket,
         asking: Asking,
-        gate: Gate | None,
+        gate: Gate,
         options: Options,
         stream_id: str,
         metrics: Metrics,
@@ -96,7 +93,7 @@ class Stream:
         Args:
             socket: Where the messages go.
             asking: Asks the model.
-            gate: Says when a frame may start; None: at once.
+            gate: Of the model.
             options: Of the client.
             stream_id: With a frame's number it is that frame's id in the log.
             metrics: Count frames.
@@ -104,8 +101,8 @@ class Stream:
         """
         self._socket = socket
         self._asking = asking
-        self._gate = gate
-        self._freshest: Freshest[Seen] = Freshest(options.mode, options.in_flight)
+        self._is_latest = options.mode == "latest"
+        self._pacer: Pacer[Seen] = Pacer(options.mode, options.in_flight, gate, asking.capacity, self._ask)
         self._tracks = Tracks() if options.track else None
         self._id = stream_id
         self._frames = metrics.stream_frames
@@ -113,22 +110,17 @@ class Stream:
         self._names = asking.names
         self._observe = observe
         self._tag: Tag = None
-        self._rhythm = Rhythm()
-        self._later: asyncio.TimerHandle | None = None
-        """When the frame that waits is started, if no newer one has come until then."""
-        self._has_waited = False
-        """No newer frame came in time for the one that waits."""
-        self._is_gone = self._is_draining = self._is_starting = False
+        self._is_gone = self._is_draining = False
 
     def __repr__(self) -> str:
-        return f"<Stream {self._id}: {self._freshest!r}>"
+        return f"<Stream {self._id}: {self._pacer.frames!r}>"
 
     # The socket.
 
     @property
     def is_busy(self) -> bool:
         """Whether answers are owed."""
-        return bool(self._freshest.in_flight)
+        return bool(self._pacer.frames.in_flight)
 
     def take(self, message: bytes, is_text: bool) -> None:
         """Take a message: a frame, or the tag of the next one."""
@@ -144,101 +136,52 @@ class Stream:
             return
         seen = Seen(message, is_text, self._tag, perf_counter(), time.time())
         self._tag = None
-        self._rhythm.beat(seen.arrived)
-        self._wait_no_longer()
-        if self._freshest.offer(seen) is not None:
+        if self._pacer.offer(seen):
             self._count("dropped")
-        self._start()
+        self._hold()
 
     def gone(self) -> None:
         """Forget the client: what runs is taken back."""
         self._is_gone = True
-        self._wait_no_longer()
-        self._freshest.give_up()
-        if self._gate is not None:
-            self._gate.leave(self)
-        for frame in self._freshest.in_flight:
-            seen = frame.item
-            if frame.outcome is None and seen.question is not None:
-                seen.question.drop()
-                self._leave_round(seen)
+        for frame in self._pacer.abandon():
+            if frame.item.question is not None:
+                frame.item.question.drop()
 
     def drain(self) -> None:
         """Take nothing more; answer what runs, then close."""
         self._is_draining = True
-        self._wait_no_longer()
-        for _ in self._freshest.give_up():
-            self._count("dropped")
+        self._count("dropped", self._pacer.stop())
         self._end_if_done()
 
-    # Frames.
+    def _hold(self) -> None:
+        """Read no more than can be asked; where the newest frame wins, read all."""
+        if not self._is_latest:
+            self._socket.hold(self._pacer.frames.waiting >= _AHEAD)
 
-    def _start(self) -> None:
-        """Start what may be started."""
-        freshest = self._freshest
-        if self._gate is not None:
-            if freshest.can_start and self._later is None:
-                self._gate.ask(self, *self._asking.capacity())
-            return
-        if self._is_starting:  # a frame that is refused is settled before `_ask` returns
-            return
-        self._is_starting = True
-        while (frame := freshest.next()) is not None:
-            self._ask(frame)
-        self._is_starting = False
-        self._socket.hold(freshest.waiting >= _AHEAD)
+    def _end_if_done(self) -> None:
+        if self._is_draining and not self.is_busy:
+            self._socket.close(CloseCode.GOING_AWAY, "server: it is about to stop; ask another")
 
-    def begin(self, joined: Round) -> None:
-        """Start the newest frame, whose turn it is; or wait for the next one, which is about to come."""
-        gate = self._gate
-        wait_s = 0.0 if gate is None or gate.is_wanted else self._rhythm.wait_s(perf_counter())
-        if wait_s > 0.0 and not self._has_waited:
-            self._later = asyncio.get_running_loop().call_later(wait_s, self._start_anyway)
-        frame = self._freshest.next() if self._later is None else None
-        if frame is not None:
-            frame.item.joined = joined
-            self._ask(frame)
-        elif gate is not None:
-            gate.done(joined)
-
-    def _start_anyway(self) -> None:
-        self._later, self._has_waited = None, True
-        self._start()
-
-    def _wait_no_longer(self) -> None:
-        if self._later is not None:
-            self._later.cancel()
-        self._later, self._has_waited = None, False
+    # The model.
 
     def _ask(self, frame: Frame[Seen]) -> None:
         seen, settle = frame.item, partial(self._settle, frame)
         message, seen.message = seen.message, b""
         question = self._asking.ask(message, seen.is_text, f"{self._id}-{frame.number}", settle)
-        seen.question = question if question.done is not None else None
+        seen.question = seen.question or question
 
     def _settle(
         self, frame: Frame[Seen], question: Question, door: Door | None, result: InferResponse | ForetellError
     ) -> None:
         settled, seen = perf_counter(), frame.item
         seen.door, seen.result, seen.question = door, result, question
-        deliveries = self._freshest.settle(frame, failed=isinstance(result, ForetellError))
-        self._leave_round(seen)  # the model gets its next frame before this one's answer is written
-        if not self._is_draining:
-            self._start()
-        for delivery in deliveries:
+        # The model gets its next frame before the answer to this one is written.
+        for delivery in self._pacer.settle(frame, failed=isinstance(result, ForetellError)):
             self._deliver(delivery)
+        self._hold()
         if self._observe is not None:
             self._observe(frame, settled)
         self._end_if_done()
-
-    def _leave_round(self, seen: Seen) -> None:
-        joined, seen.joined = seen.joined, None
-        if joined is not None and self._gate is not None:
-            self._gate.done(joined)
-
-    def _end_if_done(self) -> None:
-        if self._is_draining and not self._freshest.in_flight:
-            self._socket.close(CloseCode.GOING_AWAY, "server: it is about to stop; ask another")
 
     # Answers.
 
@@ -277,5 +220,5 @@ class Stream:
         self._tracks.number(pictures, delivery.passed)
         return orjson.dumps(about | {"predictions": pictures})
 
-    def _count(self, outcome: str) -> None:
-        self._frames.child(*self._names, outcome).value += 1
+    def _count(self, outcome: str, frames: int = 1) -> None:
+        self._frames.child(*self._names, outcome).value += frames
