@@ -6,13 +6,16 @@ Knows no file of the job, no thread and no cluster: threads call it, processes a
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from foretell.bulk.bad_rows import BadRow
-from foretell.bulk.blocks import Block, Predictor
+from foretell.bulk.bad_rows import BadRow, Sifted, bad_columns, sift
+from foretell.bulk.blocks import Answered, Block, Predictor, Rows
 from foretell.bulk.chunks import BrokenBlock, Chunk
 from foretell.bulk.encode import encode_csv, encode_jsonl, encode_part, to_arrow
+from foretell.bulk.spent import Spent
+from foretell.bulk.tally import Tally
 from foretell.errors import ConfigError, InternalError, InvalidInput
 from foretell.model.data.cells import quote
 
@@ -37,6 +40,8 @@ class How:
     kinds: tuple[PartKind, ...]
     """What parts are encoded as: one for each file of the job, or one for all."""
     on_error: OnError = "fail"
+    bad_kind: PartKind = "jsonl"
+    """What rows for the quarantine are encoded as."""
 
     def kind_of(self, chunk: Chunk) -> PartKind:
         """Return what the part of a chunk is encoded as."""
@@ -69,11 +74,15 @@ class Answer:
     """Of the output."""
     read_rows: int
     """Of the input, bad ones too."""
-    errors: tuple[BadRow, ...] = ()
+    errors: int = 0
     """Rows that were left out."""
+    quarantined: bytes = b""
+    """Those rows, encoded; empty where they are to be skipped, or where there are none."""
     notes: tuple[str, ...] = ()
     tally: dict[str, Any] | None = None
-    """Counts for the summary, as JSON has them."""
+    """Counts of the predictions; see `tally`."""
+    spent_s: Mapping[str, float] = field(default_factory=dict)
+    """Processor time by step: parse, predict, encode."""
     refusal: Refusal | None = None
     """Why the job ends here; then the rest says nothing."""
 
@@ -92,29 +101,66 @@ def answer(model: Predictor, how: How, chunk: Chunk, stop: threading.Event | Non
         ConfigError: A kept column is named like an output, or has no form in this output.
         ModelError: The model failed.
     """
-    encoded: list[dict[str, pa.Array]] = []
-    notes: dict[str, None] = {}
-    columns: tuple[str, ...] = ()
-    parts: list[bytes] = []
-    rows, kind = 0, how.kind_of(chunk)
+    making = _Making(how.kind_of(chunk))
+    bad: list[BadRow] = []
     for block in chunk.blocks:
         if stop is not None and stop.is_set():
             raise Stopped
         try:
-            found, said = _answer_block(model, block)
+            sifted = _predict_block(model, how, block, chunk.path, making.spent)
         except InvalidInput as e:
-            return Answer(b"", (), 0, 0, refusal=_refusal(block, e, rows))
-        notes |= dict.fromkeys(said)
-        columns = columns or tuple(found)
-        rows += (count := len(next(iter(found.values()))))
-        if count or (not rows and block is chunk.blocks[-1]):
-            encoded.append(found)
-            if kind != "arrow":
-                parts.append(encode_rows(kind, encoded))
-                encoded.clear()
-    if encoded:
-        parts.append(encode_rows(kind, encoded))
-    return Answer(b"".join(parts), columns, rows, rows, notes=tuple(notes))
+            return Answer(b"", (), 0, 0, refusal=_refusal(block, e, making.rows + len(bad)))
+        bad += sifted.bad
+        making.take(sifted, is_last=block is chunk.blocks[-1])
+    keeps = bad and how.on_error == "quarantine"
+    return Answer(
+        making.finish(),
+        making.columns,
+        making.rows,
+        making.rows + len(bad),
+        errors=len(bad),
+        quarantined=encode_rows(how.bad_kind, [bad_columns(bad)]) if keeps else b"",
+        notes=tuple(making.notes),
+        tally=making.tally.to_json(),
+        spent_s=making.spent.seconds,
+    )
+
+
+class _Making:
+    """The rows of an answer, as blocks come."""
+
+    def __init__(self, kind: PartKind) -> None:
+        self._kind = kind
+        self._waiting: list[dict[str, pa.Array]] = []
+        self._parts: list[bytes] = []
+        self.columns: tuple[str, ...] = ()
+        self.rows = 0
+        self.notes: dict[str, None] = {}
+        self.tally = Tally()
+        self.spent = Spent()
+
+    def take(self, sifted: Sifted, *, is_last: bool) -> None:
+        with self.spent.on("encode"):
+            answers = to_arrow(sifted.answered.to_columns())
+            self.tally.take(answers)
+            found = _with_kept(sifted.rows, answers)
+            self.notes |= dict.fromkeys((*sifted.rows.notes, *sifted.answered.notes))
+            self.columns = self.columns or tuple(found)
+            self.rows += sifted.rows.count
+            if sifted.rows.count or (not self.rows and is_last):
+                self._waiting.append(found)
+                if self._kind != "arrow":
+                    self._encode()
+
+    def finish(self) -> bytes:
+        with self.spent.on("encode"):
+            self._encode()
+            return b"".join(self._parts)
+
+    def _encode(self) -> None:
+        if self._waiting:
+            self._parts.append(encode_rows(self._kind, self._waiting))
+            self._waiting.clear()
 
 
 def encode_rows(kind: PartKind, blocks: list[dict[str, pa.Array]]) -> bytes:
@@ -125,10 +171,26 @@ def encode_rows(kind: PartKind, blocks: list[dict[str, pa.Array]]) -> bytes:
     return b"".join(encode(columns) for columns in blocks)
 
 
-def _answer_block(model: Predictor, block: Block) -> tuple[dict[str, pa.Array], tuple[str, ...]]:
-    rows = block.parse()
-    answered = model.predict_arrow(rows.data) if not isinstance(rows.data, list) else model.predict(rows.data)
-    answers = to_arrow(answered.to_columns())
+def _predict_block(model: Predictor, how: How, block: Block, path: str, spent: Spent) -> Sifted:
+    """Answer the rows of a block; bad ones are told apart unless they end the job."""
+
+    def predict(rows: Rows) -> Answered:
+        return model.predict_arrow(rows.data) if not isinstance(rows.data, list) else model.predict(rows.data)
+
+    try:
+        with spent.on("parse"):
+            rows = block.parse()
+        with spent.on("predict"):
+            return Sifted(rows, predict(rows), [])
+    except InvalidInput:
+        if how.on_error == "fail":
+            raise
+    with spent.on("predict"):
+        return sift(block, predict, path, getattr(model, "refusals", None))
+
+
+def _with_kept(rows: Rows, answers: dict[str, pa.Array]) -> dict[str, pa.Array]:
+    """Return the columns of the output."""
     for name in rows.kept:
         if name in answers:
             raise ConfigError(
@@ -139,7 +201,7 @@ def _answer_block(model: Predictor, block: Block) -> tuple[dict[str, pa.Array], 
     wrong = [name for name, column in columns.items() if len(column) != rows.count]
     if wrong:
         raise InternalError(f"column {quote(wrong[0])}: {len(columns[wrong[0]])} rows for {rows.count}. This is a bug.")
-    return columns, (*rows.notes, *answered.notes)
+    return columns
 
 
 def _refusal(block: Block, error: InvalidInput, rows: int) -> Refusal:

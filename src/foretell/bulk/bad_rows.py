@@ -26,7 +26,7 @@ from foretell.model.data.cells import quote
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["BadRow", "Sifted", "reason_of", "sift"]
+__all__ = ["BAD_COLUMNS", "BadRow", "Sifted", "bad_columns", "reason_of", "sift"]
 
 Index = NDArray[np.intp]
 
@@ -49,6 +49,17 @@ class BadRow:
     """Got, expected, what to do."""
     text: str
     """The row as it was: its line or lines, or a JSON object of the columns that were read."""
+
+
+BAD_COLUMNS = ("file", "line", "row", "column", "reason", "text")
+
+
+def bad_columns(bad: Sequence[BadRow]) -> dict[str, pa.Array]:
+    """Return bad rows as columns, of the same types whatever they hold."""
+    import pyarrow as pa
+
+    kinds = {"line": pa.int64(), "row": pa.int64()}
+    return {name: pa.array([getattr(b, name) for b in bad], kinds.get(name, pa.string())) for name in BAD_COLUMNS}
 
 
 @dataclass(frozen=True, slots=True)

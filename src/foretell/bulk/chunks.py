@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from foretell.bulk.blocks import START, Block, Fault, Mark, Origin, Rows, Source
 from foretell.errors import InternalError, InvalidInput
 
-__all__ = ["CHUNK_ROWS", "BrokenBlock", "Chunk", "Known", "blocks_as_chunks", "chunks_of"]
+__all__ = ["CHUNK_ROWS", "BrokenBlock", "Chunk", "Known", "blocks_as_chunks", "chunks_of", "named"]
 
 CHUNK_ROWS = 131_072
 """About so many rows are in a chunk."""
@@ -34,6 +34,8 @@ class Chunk:
     size_bytes: int
     """How far it moves the progress bar."""
     blocks: tuple[Block, ...] = field(repr=False)
+    path: str = ""
+    """Of the file, as it was named."""
 
     def emptied(self) -> Chunk:
         """Return it without its data."""
@@ -108,6 +110,13 @@ def chunks_of(
                 del chunk  # its rows are let go before the next are read
             if number == before:
                 raise InternalError(f"{source.name}: nothing is behind {at}. This is a bug.")
+
+
+def named(chunks: Iterator[Chunk], paths: Sequence[str]) -> Iterator[Chunk]:
+    """Yield chunks with the paths of their files."""
+    for chunk in chunks:
+        yield replace(chunk, path=paths[chunk.file])
+        del chunk
 
 
 def blocks_as_chunks(sources: Sequence[Source]) -> Iterator[Chunk]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 from foretell import machine
@@ -26,9 +27,11 @@ from foretell.bulk.drawing import Drawing
 from foretell.bulk.pictures import PictureSource, find_pictures
 from foretell.bulk.plan import given_by, plan_of
 from foretell.bulk.progress import Progress
-from foretell.bulk.running import Interrupted, Summary, few, run_job
+from foretell.bulk.quarantine import check_quarantine, quarantine_format
+from foretell.bulk.running import Interrupted, run_job
 from foretell.bulk.sources import STDIN, open_source
 from foretell.bulk.straight import answer_pictures, go_straight, is_stream, stream_format
+from foretell.bulk.summary import Summary
 from foretell.errors import ConfigError
 
 __all__ = ["Interrupted", "MakesCrew", "Summary", "predict_files"]
@@ -50,6 +53,7 @@ def predict_files(
     chunk_rows: int = CHUNK_ROWS,
     format_name: str | None = None,
     on_error: OnError = "fail",
+    quarantine: str | None = None,
     overwrite: bool = False,
     model_digest: str = "",
     crew: MakesCrew | None = None,
@@ -69,6 +73,7 @@ def predict_files(
         chunk_rows: About so many rows are answered, and put into the journal, at once.
         format_name: Of the output, one of `formats.FORMATS`; None: that of the name, in a folder those of the inputs.
         on_error: What becomes of rows that cannot be answered.
+        quarantine: File that they go to, its ending says the format; if `on_error` says so.
         overwrite: Start anew, whatever is there.
         model_digest: Says which model this is.
         crew: Makes who answers chunks; None: threads of this process.
@@ -93,11 +98,14 @@ def predict_files(
     sources = [open_source(g.path, model.signature, keep, max_row_bytes=max_row_bytes) for g in given]
     if out is None or is_stream(out) or any(g.path == STDIN or is_stream(g.path) for g in given):
         kind = stream_format(out, format_name)
-        work = partial(answer, model, How((kind.part,), on_error))
+        bad_kind = "jsonl" if quarantine is None else quarantine_format(quarantine).part
+        work = partial(answer, model, How((kind.part,), on_error, bad_kind))
+        if quarantine is not None:
+            check_quarantine(quarantine, [g.path for g in given], [], [out or ""])
+        paths = [g.path for g in given]
         with Progress(sources, shown=progress) as bar:
-            rows, notes = go_straight(work, sources, out, kind, bar, workers)
-        return Summary(rows, len(given), time.perf_counter() - began, few(notes))
-    plan = plan_of(given, sources, out, format_name, keep, on_error, chunk_rows, model_digest)
+            return go_straight(work, sources, paths, out, kind, bar, workers, began, quarantine)
+    plan = plan_of(given, sources, out, format_name, keep, on_error, chunk_rows, model_digest, quarantine)
     made = crew(plan.how) if crew is not None else ThreadCrew(partial(answer, model, plan.how), workers)
     with plan.storage.holding(plan.lock_path), Progress(sources, shown=progress) as bar:
         return run_job(plan, made, bar, began, overwrite=overwrite)
@@ -122,7 +130,7 @@ def _see(
     source = PictureSource(files, workers)
     work = partial(answer_pictures, model, How((kind.part,)), drawing)
     with Progress([source], shown=progress) as bar:
-        rows, notes = go_straight(work, [source], out, kind, bar, workers)
+        summary = go_straight(work, [source], files[:1], out, kind, bar, workers, began)
     if drawing is not None:
         drawing.finish()
-    return Summary(rows, len(files), time.perf_counter() - began, few(notes))
+    return replace(summary, files=len(files))

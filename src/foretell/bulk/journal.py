@@ -4,6 +4,7 @@
     {"chunk": 3, "file": 0, "begins": [at, line], ..., "sha256": ...}   a part is on the disk
     {"void": 3}                                      that part is lost or damaged: the chunk is to be answered again
     {"output": 0, "rows": ..., "sha256": ...}        a file of the output is complete, under its name
+    {"quarantine": path, "rows": ..., ...}           so is the file of the rows that got no answer
 
 Lines are added, never changed. Reading is pure; what cannot be read is left out, and so is done again.
 """
@@ -39,6 +40,9 @@ class ChunkLine:
     columns: tuple[str, ...] = ()
     """Those of the output; given where the chunk is the first of its file."""
     errors: int = 0
+    """Rows that were left out."""
+    bad_sha256: str = ""
+    """Of those rows, where they are kept for the quarantine."""
     notes: tuple[str, ...] = ()
     tally: dict[str, Any] | None = None
 
@@ -61,6 +65,7 @@ class State:
     facts: dict[str, Any] | None = None
     chunks: dict[int, ChunkLine] = field(default_factory=dict)
     outputs: dict[int, OutputLine] = field(default_factory=dict)
+    quarantine: OutputLine | None = None
 
 
 def state_of(lines: Iterable[str]) -> State:
@@ -78,6 +83,8 @@ def state_of(lines: Iterable[str]) -> State:
                 state.chunks.pop(found["void"], None)
             elif "lost" in found:
                 state.outputs.pop(found["lost"], None)
+            elif "quarantine" in found:
+                state.quarantine = OutputLine(-1, found.pop("quarantine"), **found)
             elif "output" in found:
                 output = OutputLine(**found)
                 state.outputs[output.output] = output
@@ -109,11 +116,17 @@ class Journal:
 
     def chunk_done(self, line: ChunkLine) -> None:
         """Say that a part is on the disk."""
-        self._add({name: value for name, value in asdict(line).items() if value not in (None, (), [])})
+        self._add({name: value for name, value in asdict(line).items() if value not in (None, (), [], "")})
 
     def output_done(self, line: OutputLine) -> None:
         """Say that a file of the output is complete."""
         self._add(asdict(line))
+
+    def quarantine_done(self, line: OutputLine) -> None:
+        """Say that the quarantine file is complete."""
+        told = asdict(line)
+        del told["output"]
+        self._add({"quarantine": told.pop("path"), **told})
 
     def void(self, chunk: int) -> None:
         """Say that a part is not there any more."""

@@ -15,6 +15,7 @@ from foretell.bulk.blocks import Source
 from foretell.bulk.columns import Keep
 from foretell.bulk.identity import facts_of
 from foretell.bulk.places import is_url, storage_of
+from foretell.bulk.quarantine import Quarantine, check_quarantine
 from foretell.bulk.sources import STDIN, find_files
 from foretell.bulk.storage import Storage
 from foretell.bulk.targets import Given, Targets, check_file, targets_of
@@ -33,10 +34,14 @@ class Plan:
     """Of the output."""
     targets: Targets
     sources: Sequence[Source]
+    paths: Sequence[str]
+    """Of the inputs."""
     how: How
     chunk_rows: int
     facts: dict[str, Any]
     """What makes it the same job; see `identity`."""
+    quarantine: Quarantine | None = None
+    """Where rows go that got no answer."""
 
     @property
     def lock_path(self) -> str:
@@ -75,6 +80,7 @@ def plan_of(
     on_error: OnError,
     chunk_rows: int,
     model_digest: str,
+    quarantine: str | None = None,
 ) -> Plan:
     """Decide what a job does.
 
@@ -87,15 +93,25 @@ def plan_of(
         "-o": os.path.realpath(out) if not is_url(out) else out,
         "--format": ",".join(dict.fromkeys(t.format.name for t in targets.each)),
         "--keep": keep if isinstance(keep, str) else ",".join(keep),
-        "--on-error": on_error,
+        "--on-error": on_error if quarantine is None else f"quarantine={_whole(quarantine)}",
         "--chunk-rows": str(chunk_rows),
     }
     inputs = [(_whole(g.path), storage_of(g.path).size_bytes(g.path), storage_of(g.path).stamp(g.path)) for g in given]
     facts = facts_of(inputs, model_digest, options, _versions())
     kind_of = {file: target.format.part for target in targets.each for file in target.files}
     kinds = tuple(kind_of[file] for file in range(len(given)))
-    how = How(kinds if len(set(kinds)) > 1 else kinds[:1], on_error)
-    return Plan(out, storage_of(out), targets, sources, how, chunk_rows, facts)
+    kept = None
+    if quarantine is not None:
+        check_quarantine(
+            quarantine,
+            [g.path for g in given],
+            list({g.root for g in given if g.root != g.path}),
+            [target.path for target in targets.each],
+        )
+        kept = Quarantine(quarantine, storage_of(out), os.path.join(targets.job_folder, "quarantine"))
+    how = How(kinds if len(set(kinds)) > 1 else kinds[:1], on_error, kept.kind.part if kept else "jsonl")
+    paths = [g.path for g in given]
+    return Plan(out, storage_of(out), targets, sources, paths, how, chunk_rows, facts, kept)
 
 
 def _check(targets: Targets, given: Sequence[Given], out: str) -> None:

@@ -2,53 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 
 from foretell.bulk.answering import Answer
 from foretell.bulk.assembly import Assembly
-from foretell.bulk.chunks import Chunk, Known, chunks_of
+from foretell.bulk.chunks import Chunk, Known, chunks_of, named
 from foretell.bulk.crew import Crew
 from foretell.bulk.identity import identity_of, what_changed
 from foretell.bulk.journal import ChunkLine, Journal, State
 from foretell.bulk.parts import Parts
 from foretell.bulk.plan import Plan
 from foretell.bulk.progress import Progress
+from foretell.bulk.room import is_full, needed_bytes
+from foretell.bulk.spent import Spent
 from foretell.bulk.straight import refused
-from foretell.errors import ConfigError
+from foretell.bulk.summary import Summary, few
+from foretell.bulk.tally import Tally
+from foretell.errors import ConfigError, MachineError
 
-__all__ = ["Interrupted", "Summary", "few", "run_job"]
-
-_MOST_NOTES = 20
+__all__ = ["Interrupted", "run_job"]
 
 
 class Interrupted(KeyboardInterrupt):
     """Ctrl-C; the message says what is done and how to go on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Summary:
-    """What a job did, all runs of it together."""
-
-    rows: int
-    """Of the output."""
-    files: int
-    seconds: float
-    """Of this run."""
-    notes: tuple[str, ...]
-    """What was coerced or ignored in the data, one line each."""
-    rows_before: int = 0
-    """How many of the rows were answered by runs before this one."""
-    errors: int = 0
-    """Rows of the input that were left out."""
-
-
-def few(notes: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the first notes, and how many more there are."""
-    more = [f"and {len(notes) - _MOST_NOTES} more"] if len(notes) > _MOST_NOTES else []
-    return (*notes[:_MOST_NOTES], *more)
 
 
 def run_job(plan: Plan, crew: Crew, bar: Progress, began: float, *, overwrite: bool) -> Summary:
@@ -77,23 +56,55 @@ def run_job(plan: Plan, crew: Crew, bar: Progress, began: float, *, overwrite: b
     try:
         run.go(crew)
     except KeyboardInterrupt as e:
-        raise Interrupted(
-            f'interrupted: {len(state.chunks):,} chunks are done and kept in "{plan.targets.job_folder}"; '
-            "the same command goes on behind them"
-        ) from e
+        raise Interrupted(_how_to_go_on(plan, state)) from e
+    except MachineError as e:
+        raise run.with_room_needed(e) from e
     finally:
         assembly.abandon()
-        if not plan.targets.is_folder and (not state.chunks or state.outputs or assembly.complete):
-            plan.storage.remove(plan.targets.job_folder)
-    lines = state.chunks.values()
-    notes = tuple(dict.fromkeys(note for line in lines for note in line.notes))
+        _clear(plan, state, is_complete=len(assembly.complete) == len(plan.targets.each))
+    return _summary(plan, state, run.spent, began, before)
+
+
+def _how_to_go_on(plan: Plan, state: State) -> str:
+    if not state.chunks:
+        return "interrupted: no chunk was done yet, so nothing is kept"
+    rows = sum(line.read_rows for line in state.chunks.values())
+    return (
+        f'interrupted: {rows:,} rows are done and kept in "{plan.targets.job_folder}"; '
+        "the same command goes on behind them"
+    )
+
+
+def _clear(plan: Plan, state: State, *, is_complete: bool) -> None:
+    """Remove what nobody needs: all of a job that did nothing or wrote its one file, the parts of a complete one.
+
+    A complete folder keeps its journal, which says so when the same command is given again.
+    """
+    is_over = is_complete and (plan.quarantine is None or state.quarantine is not None)
+    if not state.chunks or (is_over and not plan.targets.is_folder):
+        plan.storage.remove(plan.targets.job_folder)
+    elif is_over:
+        plan.storage.remove(plan.parts_folder)
+
+
+def _summary(plan: Plan, state: State, spent: Spent, began: float, before: int) -> Summary:
+    lines = [state.chunks[number] for number in sorted(state.chunks)]
+    tally = Tally()
+    for line in lines:
+        if line.tally is not None:
+            tally.add(Tally.from_json(line.tally))
     return Summary(
         sum(line.rows for line in lines),
         len(plan.sources),
         time.perf_counter() - began,
-        few(notes),
+        few(tuple(dict.fromkeys(note for line in lines for note in line.notes))),
         before,
         sum(line.errors for line in lines),
+        sum(line.read_rows for line in lines),
+        plan.out,
+        plan.quarantine.path if plan.quarantine is not None else None,
+        spent.seconds,
+        tally.summary(),
     )
 
 
@@ -122,10 +133,25 @@ def _resumed(plan: Plan, journal: Journal) -> State:
             del state.outputs[at]
     parts = Parts(plan.storage, plan.parts_folder)
     for line in list(state.chunks.values()):
-        if owner[line.file] not in state.outputs and not parts.is_whole(line):
+        is_kept = plan.quarantine is None or state.quarantine is not None or plan.quarantine.is_kept(line)
+        if not is_kept or (owner[line.file] not in state.outputs and not parts.is_whole(line)):
             journal.void(line.chunk)
             del state.chunks[line.chunk]
+    _check_quarantine(plan, state)
     return state
+
+
+def _check_quarantine(plan: Plan, state: State) -> None:
+    """Refuse to call a job complete whose bad rows are gone.
+
+    Raises:
+        ConfigError: They are.
+    """
+    if plan.quarantine is not None and state.quarantine is not None and not plan.quarantine.is_there(state.quarantine):
+        raise ConfigError(
+            f'quarantine "{plan.quarantine.path}": it was written by this job and is not there any more as it was; '
+            "put it back, or start the job anew with --overwrite"
+        )
 
 
 class _Run:
@@ -141,22 +167,40 @@ class _Run:
         self._state = state
         self._bar = bar
         self._refused: dict[int, tuple[Chunk, Answer]] = {}
+        self._in_hand: ChunkLine | None = None
+        self.spent = Spent()
+        self._read = Spent()  # in the thread that reads
 
     def go(self, crew: Crew) -> None:
         lines = self._state.chunks
         for number in sorted(lines):
-            self._bar.advance(lines[number].size_bytes)
+            self._bar.resume(lines[number].size_bytes)
             self._assembly.take(lines[number])
         known = {(line.file, line.begins.at): Known(line.ends, line.is_last) for line in lines.values()}
-        chunks = chunks_of(self._plan.sources, self._plan.chunk_rows, known=known)
-        with closing(crew.run(self._until_refused(chunks))) as done:
+        chunks = named(chunks_of(self._plan.sources, self._plan.chunk_rows, known=known), self._plan.paths)
+        with closing(crew.run(self._until_refused(self._read.over("read", chunks)))) as done:
             for chunk, answer in done:
                 if answer.refusal is not None:
                     self._refused[chunk.number] = (chunk, answer)
                 else:
-                    self._commit(chunk, answer)
+                    self.spent.add(answer.spent_s)
+                    with self.spent.on("write"):
+                        self._commit(chunk, answer)
+        self.spent.add(self._read.seconds)
         if self._refused:
             self._refuse()
+        with self.spent.on("write"):
+            self._finish_quarantine()
+
+    def _finish_quarantine(self) -> None:
+        quarantine = self._plan.quarantine
+        if quarantine is None:
+            return
+        if self._state.quarantine is None:
+            lines = self._state.chunks
+            self._state.quarantine = quarantine.write(lines[number] for number in sorted(lines))
+            self._journal.quarantine_done(self._state.quarantine)
+        quarantine.clear()
 
     def _until_refused(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
         for chunk in chunks:
@@ -166,7 +210,9 @@ class _Run:
                 return
 
     def _commit(self, chunk: Chunk, answer: Answer) -> None:
-        sha256 = self._parts.write(chunk.number, answer.encoded)
+        quarantine, bad_sha256 = self._plan.quarantine, ""
+        if quarantine is not None and answer.quarantined and self._state.quarantine is None:
+            bad_sha256 = quarantine.keep(chunk.number, answer.quarantined)
         line = ChunkLine(
             chunk=chunk.number,
             file=chunk.file,
@@ -176,17 +222,33 @@ class _Run:
             rows=answer.rows,
             read_rows=answer.read_rows,
             part_bytes=len(answer.encoded),
-            sha256=sha256,
+            sha256=hashlib.sha256(answer.encoded).hexdigest(),
             size_bytes=chunk.size_bytes,
             columns=answer.columns if chunk.begins.at == 0 else (),
-            errors=len(answer.errors),
+            errors=answer.errors,
+            bad_sha256=bad_sha256,
             notes=answer.notes,
             tally=answer.tally,
         )
+        self._in_hand = line
+        self._parts.write(chunk.number, answer.encoded)
         self._journal.chunk_done(line)
+        self._in_hand = None
         self._state.chunks[line.chunk] = line
         self._assembly.take(line, answer.encoded)
-        self._bar.advance(chunk.size_bytes)
+        self._bar.advance(chunk.size_bytes, answer.read_rows, answer.errors)
+
+    def with_room_needed(self, error: MachineError) -> MachineError:
+        """Return an error of a full disk with about how much room is needed; any other as it is."""
+        lines = [*self._state.chunks.values(), *([self._in_hand] if self._in_hand is not None else [])]
+        done = self._assembly.complete.values()
+        written = sum(line.part_bytes for line in self._state.chunks.values()) + sum(o.file_bytes for o in done)
+        known = [source.size_bytes for source in self._plan.sources]
+        needed = needed_bytes(lines, sum(known) if all(known) else 0, written)
+        if not is_full(error) or needed is None:
+            return error
+        kept = f"; {len(self._state.chunks):,} chunks are kept" if self._state.chunks else ""
+        return MachineError(f"{error}; about {max(needed / 1e6, 0.1):,.1f} MB are needed{kept}")
 
     def _refuse(self) -> None:
         number = min(self._refused)

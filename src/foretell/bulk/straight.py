@@ -9,19 +9,24 @@ import os
 import stat
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import BinaryIO
 
 from foretell.bulk.answering import Answer, How, Refusal, encode_rows
 from foretell.bulk.blocks import Predictor, Source
-from foretell.bulk.chunks import Chunk, blocks_as_chunks
+from foretell.bulk.chunks import Chunk, blocks_as_chunks, named
 from foretell.bulk.crew import ThreadCrew
 from foretell.bulk.drawing import Drawing
 from foretell.bulk.encode import to_arrow
 from foretell.bulk.formats import FORMATS, Format, format_named, format_of
 from foretell.bulk.places import storage_of
 from foretell.bulk.progress import Progress
+from foretell.bulk.quarantine import quarantining
+from foretell.bulk.spent import Spent
+from foretell.bulk.summary import Summary, few
+from foretell.bulk.tally import Tally
 from foretell.bulk.targets import check_file, no_format
 from foretell.bulk.writer import Writer
 from foretell.errors import InvalidInput
@@ -41,32 +46,84 @@ def is_stream(path: str) -> bool:
 
 
 def go_straight(
-    work: Work, sources: Sequence[Source], out: str | None, kind: Format, bar: Progress, workers: int
-) -> tuple[int, tuple[str, ...]]:
-    """Answer all rows and write them in order; return how many, and what was said of them.
+    work: Work,
+    sources: Sequence[Source],
+    paths: Sequence[str],
+    out: str | None,
+    kind: Format,
+    bar: Progress,
+    workers: int,
+    began: float,
+    quarantine: str | None = None,
+) -> Summary:
+    """Answer all rows and write them in order.
+
+    Args:
+        work: Answers a chunk.
+        sources: The files.
+        paths: Of the files.
+        out: File, pipe or device to write; None: standard output.
+        kind: Its format.
+        bar: Shows how far it is.
+        workers: Chunks answered at once.
+        began: When, on `time.perf_counter`.
+        quarantine: File for rows that got no answer.
 
     Raises:
         InvalidInput: The data is at fault.
         MachineError: The disk is full.
     """
-    notes: dict[str, None] = {}
-    rows_of_file: dict[int, int] = {}
-    with opened(out) as file:
-        writer = Writer(file, kind)
-        try:
-            with closing(ThreadCrew(work, workers).run(blocks_as_chunks(sources))) as done:
-                for chunk, answer in _in_order(done):
-                    before = rows_of_file.get(chunk.file, 0)
-                    if answer.refusal is not None:
-                        raise refused(answer.refusal, before)
-                    rows_of_file[chunk.file] = before + answer.read_rows
-                    notes |= dict.fromkeys(answer.notes)
+    read, told = Spent(), _Told()
+    chunks = read.over("read", named(blocks_as_chunks(sources), paths))
+    with ExitStack() as stack:
+        writer = Writer(stack.enter_context(opened(out)), kind)
+        take_bad = stack.enter_context(quarantining(quarantine))[0] if quarantine is not None else None
+        stack.callback(writer.abandon)
+        with closing(ThreadCrew(work, workers).run(chunks)) as done:
+            for chunk, answer in _in_order(done):
+                told.add(chunk, answer)
+                with told.spent.on("write"):
                     writer.append(answer.columns, answer.encoded, answer.rows)
-                    bar.advance(chunk.size_bytes)
+                    if take_bad is not None and answer.errors:
+                        take_bad(answer.quarantined, answer.errors)
+                bar.advance(chunk.size_bytes, answer.read_rows, answer.errors)
+        with told.spent.on("write"):
             writer.finish()
-        finally:
-            writer.abandon()
-    return writer.rows, tuple(notes)
+    told.spent.add(read.seconds)
+    return Summary(
+        writer.rows,
+        len(sources),
+        time.perf_counter() - began,
+        few(tuple(told.notes)),
+        errors=told.errors,
+        read_rows=sum(told.rows_of_file.values()),
+        out=out,
+        quarantine=quarantine,
+        spent_s=told.spent.seconds,
+        predictions=told.tally.summary(),
+    )
+
+
+class _Told:
+    """What is said of chunks, added up in their order."""
+
+    def __init__(self) -> None:
+        self.notes: dict[str, None] = {}
+        self.rows_of_file: dict[int, int] = {}
+        self.errors = 0
+        self.tally = Tally()
+        self.spent = Spent()
+
+    def add(self, chunk: Chunk, answer: Answer) -> None:
+        before = self.rows_of_file.get(chunk.file, 0)
+        if answer.refusal is not None:
+            raise refused(answer.refusal, before)
+        self.rows_of_file[chunk.file] = before + answer.read_rows
+        self.notes |= dict.fromkeys(answer.notes)
+        self.errors += answer.errors
+        self.spent.add(answer.spent_s)
+        if answer.tally is not None:
+            self.tally.add(Tally.from_json(answer.tally))
 
 
 def refused(refusal: Refusal, rows_before: int) -> InvalidInput:
@@ -92,7 +149,10 @@ def answer_pictures(model: Predictor, how: How, drawing: Drawing | None, chunk: 
         drawing.take(rows.data, answered)
     columns = to_arrow(answered.to_columns())
     count = len(next(iter(columns.values())))
-    return Answer(encode_rows(how.kind_of(chunk), [columns]), tuple(columns), count, rows.count, notes=answered.notes)
+    tally = Tally()
+    tally.take(columns)
+    encoded = encode_rows(how.kind_of(chunk), [columns])
+    return Answer(encoded, tuple(columns), count, rows.count, notes=answered.notes, tally=tally.to_json())
 
 
 def _in_order(done: Iterator[tuple[Chunk, Answer]]) -> Iterator[tuple[Chunk, Answer]]:
