@@ -5,13 +5,16 @@ Reading refuses unknown keys: a typo in a hand-written file is an error, not a s
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from dataclasses import fields as dataclass_fields
 from typing import Any, TypeVar, get_args
 
 from foretell.errors import ArtifactInvalid
 from foretell.model.data.image_check import check_image
+from foretell.model.runtimes import Runner
 from foretell.model.tasks.classification import Classification
 from foretell.model.tasks.detection import Detection
 from foretell.model.tasks.predictions import Task
@@ -19,7 +22,7 @@ from foretell.model.tasks.regression import Regression
 from foretell.model.tasks.tensors import Tensors
 from foretell.signature import Column, Encoding, Field, Image, Kind, Signature, TensorSpec
 
-__all__ = ["read_signature", "read_task", "write_signature", "write_task"]
+__all__ = ["digest_of", "read_signature", "read_task", "write_signature", "write_task"]
 
 _TASKS: dict[str, type[Regression] | type[Classification] | type[Detection] | type[Tensors]] = {
     "regression": Regression,
@@ -29,6 +32,16 @@ _TASKS: dict[str, type[Regression] | type[Classification] | type[Detection] | ty
     "tensors": Tensors,
 }
 T = TypeVar("T")
+
+
+def digest_of(signature: Signature, task: Task, runners: Sequence[Runner]) -> str:
+    """Return a sha256 of everything that an answer depends on: the same wherever the same model is loaded."""
+    ways = [
+        [r.kind, r.file, r.rows_from, r.chunk_rows, dict(r.options), hashlib.sha256(r.content).hexdigest()]
+        for r in runners
+    ]
+    facts = {"signature": write_signature(signature), "task": write_task(task), "runners": ways}
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def write_signature(signature: Signature) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from foretell.errors import ForetellError, InvalidInput, InvalidOutput, RuntimeM
 from foretell.model.data.refusals import Refusal
 from foretell.model.data.slices import many_rows, slices
 from foretell.model.data.table import TablePreparation, TensorPreparation
+from foretell.model.describe import digest_of
 from foretell.model.formats.base import Opened
 from foretell.model.runtimes import Runner, Runtime, open_runtime
 from foretell.model.seeing import Seeing
@@ -179,7 +181,7 @@ class Model:
         return _join([runtime.infer(chunk) for chunk in _chunks(inputs, rows, chunk_rows)])
 
     def info(self) -> dict[str, Any]:
-        """Return plain facts: format, task, runners, versions, notes."""
+        """Return plain facts: format, task, runners, digest of all of them, versions, notes."""
         opened = self._opened
         return {
             "name": self.name,
@@ -188,9 +190,14 @@ class Model:
             "classes": list(self.task_reader.classes),
             "fields": len(self.signature.fields),
             "runners": [{"kind": r.kind, "file": r.file, "rows_from": r.rows_from} for r in opened.runners],
+            "digest": self._digest,
             "about": dict(opened.about),
             "notes": list(opened.notes),
         }
+
+    @cached_property
+    def _digest(self) -> str:
+        return digest_of(self.signature, self.task_reader, self._runners)
 
     def close(self) -> None:
         """Close its runtimes and threads. Idempotent."""

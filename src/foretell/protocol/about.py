@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+import orjson
+
 from foretell.engine.instance import Hello
 from foretell.engine.lifecycle import State
 from foretell.engine.served import Served
 from foretell.engine.statistics import Duration
+from foretell.model.describe import write_signature, write_task
 from foretell.protocol.columns import described_inputs
 from foretell.signature import TensorSpec
 
@@ -54,7 +57,14 @@ def model_metadata(name: str, versions: list[str], hello: Hello) -> dict[str, An
 
 
 def config_of(name: str, hello: Hello, max_batch_size: int) -> dict[str, Any]:
-    """Return Triton's model configuration, as far as it means something here."""
+    """Return Triton's model configuration, as far as it means something here.
+
+    Its parameters are for `bulk.via`: what prepares rows and reads outputs elsewhere as they are here.
+    """
+    facts = {"signature": write_signature(hello.signature), "task": write_task(hello.task)}
+    parameters = {key: {"string_value": orjson.dumps(value).decode()} for key, value in facts.items()}
+    if "digest" in hello.about:
+        parameters["digest"] = {"string_value": str(hello.about["digest"])}
     return {
         "name": name,
         "platform": f"{PLATFORM}_{hello.about.get('format', 'model')}",
@@ -63,6 +73,7 @@ def config_of(name: str, hello: Hello, max_batch_size: int) -> dict[str, Any]:
         "input": [_config_tensor(spec) for spec in described_inputs(hello.signature)],
         "output": [_config_tensor(spec) for spec in hello.signature.outputs],
         "dynamic_batching": {},
+        "parameters": parameters,
     }
 
 

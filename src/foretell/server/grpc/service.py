@@ -141,7 +141,8 @@ class Service:
     def _config(self, message: Any) -> Any:
         served = self.engine.find(message.name, message.version)
         config = config_of(served.name, served.hello, self.engine.limits.max_batch_size)
-        config.pop("dynamic_batching")
+        for key in ("dynamic_batching", "parameters"):
+            config.pop(key)
         return pb.ModelConfigResponse(config=config)
 
     def _statistics(self, message: Any) -> Any:
