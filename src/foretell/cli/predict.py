@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from foretell.cli.predict_video import add_options, predicted
 from foretell.errors import ConfigError
 
 __all__ = ["add"]
+
+_INTERRUPTED = 130
+_TERMINATED = 143
 
 
 def add(commands: Any, shared: argparse.ArgumentParser) -> None:
@@ -23,20 +28,29 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("model", metavar="MODEL", help="a bundle, an artifact, or a folder holding one")
     parser.add_argument("inputs", metavar="INPUT", nargs="+", help='files, folders or globs; "-" reads CSV from stdin')
-    parser.add_argument("-o", "--out", help="file to write, by its ending; without it CSV goes to stdout")
+    parser.add_argument(
+        "-o",
+        "--out",
+        help='file to write, by its ending, or a folder, "scored/", for one per input; else CSV to stdout',
+    )
+    parser.add_argument("--format", metavar="FORMAT", help="of the output: csv csv.gz jsonl jsonl.gz parquet arrow")
     parser.add_argument("--keep", metavar="COLS", default="", help='input columns to keep, "a,b", or "all"')
     parser.add_argument(
         "--draw", metavar="PATH", help="for pictures: a file or a folder for copies with boxes and labels"
     )
     add_options(parser)
     parser.add_argument("--trust", action="store_true", help="open a file that may run code, boxed in")
-    parser.add_argument("--threads", type=_positive, help="processors to use; all by default")
+    parser.add_argument("--threads", "--workers", type=_positive, help="chunks answered at once; one for each core")
+    parser.add_argument("--chunk-rows", metavar="N", type=_positive, help="rows that are kept, or done again, at once")
+    parser.add_argument("--overwrite", action="store_true", help="start anew, whatever is there")
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was coerced, ignored and used")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
-    from foretell.bulk.job import predict_files
+    from foretell.bulk.chunks import CHUNK_ROWS
+    from foretell.bulk.digest import model_digest
+    from foretell.bulk.job import Interrupted, predict_files
     from foretell.model.data.arrow import keep_pandas_out
     from foretell.model.load import load
 
@@ -46,15 +60,24 @@ def _run(args: argparse.Namespace) -> int:
             raise ConfigError(_takes_tensors(args.model, model.info()["notes"]))
         if predicted(model, args):
             return 0
-        summary = predict_files(
-            model,
-            args.inputs,
-            args.out,
-            keep="all" if args.keep == "all" else [c.strip() for c in args.keep.split(",") if c.strip()],
-            draw=args.draw,
-            progress=sys.stderr.isatty(),
-            threads=args.threads,
-        )
+        try:
+            with _ended_by_sigterm():
+                summary = predict_files(
+                    model,
+                    args.inputs,
+                    args.out,
+                    keep="all" if args.keep == "all" else [c.strip() for c in args.keep.split(",") if c.strip()],
+                    draw=args.draw,
+                    progress=sys.stderr.isatty(),
+                    threads=args.threads,
+                    chunk_rows=args.chunk_rows or CHUNK_ROWS,
+                    format_name=args.format,
+                    overwrite=args.overwrite,
+                    model_digest=model_digest(args.model),
+                )
+        except Interrupted as e:
+            sys.stderr.write(f"foretell: {e}\n")
+            return _TERMINATED if isinstance(e.__cause__, _Terminated) else _INTERRUPTED
         notes = [*model.info()["notes"], *summary.notes]
         kinds = ", ".join(f"{r['kind']} from {r['rows_from']} rows" for r in model.info()["runners"])
     if args.verbose:
@@ -65,6 +88,24 @@ def _run(args: argparse.Namespace) -> int:
         rate = summary.rows / max(summary.seconds, 1e-9)
         sys.stderr.write(f"{args.out}: {summary.rows:,} rows in {summary.seconds:.2f} s, {rate:,.0f} rows/s\n")
     return 0
+
+
+class _Terminated(KeyboardInterrupt):
+    """SIGTERM."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end a job as Ctrl-C does."""
+
+    def end(*_: object) -> None:
+        raise _Terminated
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _takes_tensors(name: str, notes: Sequence[str]) -> str:
