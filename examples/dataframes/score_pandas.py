@@ -10,6 +10,5 @@ bundle, given, out = sys.argv[1:]
 model = foretell.load(bundle)
 with pd.read_csv(given, chunksize=100_000) as chunks:
     for at, homes in enumerate(chunks):
-        prices = model.predict(homes).to_pandas().set_index(homes.index)
-        scored = homes[["Id"]].join(prices)
+        scored = homes[["Id"]].assign(**model.predict(homes).to_columns())
         scored.to_csv(out, index=False, header=at == 0, mode="w" if at == 0 else "a")
