@@ -1,7 +1,7 @@
 """ModelStreamInfer: the requests of a stream go to the engine as they come, and are answered in their order.
 
 An error is one answer and does not end the stream. No more is read than so many requests in the engine; then the
-client gets no more room.
+client gets no more room. Where the first request asks for it, the newest wins instead: see `latest`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -18,7 +19,8 @@ from foretell.protocol.proto_cuts import varint
 from foretell.protocol.status import Refused, error_text, status_of
 from foretell.request import InferResponse
 from foretell.server.grpc.calls import PREFIX_BYTES, Call
-from foretell.server.grpc.lane import Lane
+from foretell.server.grpc.lane import Asker, Lane
+from foretell.server.grpc.latest import Latest, mode_of
 from foretell.server.grpc.service import Service
 from foretell.server.grpc.wire import REPLY, Caller, frame_size, framed, trailers, unpacked
 from foretell.server.http2.stream import Stream
@@ -65,13 +67,17 @@ class _Slot:
 class _Talk:
     """One stream."""
 
-    __slots__ = ("buffer", "deadline", "has_begun", "slots", "timer")
+    __slots__ = ("buffer", "deadline", "has_begun", "is_first", "latest", "slots", "timer")
 
     def __init__(self, deadline: float | None) -> None:
         self.buffer = bytearray()
         self.slots: deque[_Slot] = deque()
         self.deadline = deadline
         self.has_begun = False
+        self.is_first = True
+        """Its next request is the first one."""
+        self.latest: Latest | None = None
+        """Takes the requests, where the newest wins."""
         self.timer: asyncio.TimerHandle | None = None
 
 
@@ -138,7 +144,8 @@ class StreamInfer(Call):
             self._start(stream, talk, flag, message)
             if stream.closed:
                 return
-        if not stream.closed and stream.ended and not buffer and not talk.slots:
+        is_busy = talk.slots or (talk.latest is not None and talk.latest.is_busy)
+        if not stream.closed and stream.ended and not buffer and not is_busy:
             self._finish(stream, talk)
 
     def _wait(self, stream: Stream, size: int) -> None:
@@ -151,14 +158,44 @@ class StreamInfer(Call):
         stream.connection.give_room(stream, stream.taken)
 
     def _start(self, stream: Stream, talk: _Talk, flag: int, message: bytes) -> None:
-        slot = _Slot(self, stream)
-        talk.slots.append(slot)
-        left_s = None if talk.deadline is None else talk.deadline - self._now()
         try:
             data = unpacked(flag, message, self._caller.encoding, self._limit)
-            self._lane.take(data, slot, left_s, self._caller.request_id)
+            if talk.is_first:
+                self._choose(stream, talk, data)
+        except ForetellError as error:
+            self._slot(stream, talk).fail(error)
+            return
+        if talk.latest is not None:
+            talk.latest.take(data)
+            return
+        slot = self._slot(stream, talk)
+        try:
+            self._ask(talk, data, slot)
         except ForetellError as error:
             slot.fail(error)
+
+    def _slot(self, stream: Stream, talk: _Talk) -> _Slot:
+        slot = _Slot(self, stream)
+        talk.slots.append(slot)
+        return slot
+
+    def _ask(self, talk: _Talk, data: bytes, asker: Asker) -> None:
+        left_s = None if talk.deadline is None else talk.deadline - self._now()
+        self._lane.take(data, asker, left_s, self._caller.request_id)
+
+    def _choose(self, stream: Stream, talk: _Talk, data: bytes) -> None:
+        """Let the first request say how the stream runs; where it is refused, the next one may."""
+
+        def tell(
+            found: bytes, status: str, began: float, result: InferResponse | ForetellError | None, settled: float
+        ) -> None:
+            self._tell(status, began, result, settled)
+            self._answer(stream, talk, [framed(found)])
+
+        if mode_of(data) == "latest":
+            service = self._service
+            talk.latest = Latest(service.engine, service.doors, data, partial(self._ask, talk), tell)
+        talk.is_first = False
 
     def settled(
         self, stream: Stream, slot: _Slot, status: str, result: InferResponse | ForetellError | None, settled: float
@@ -171,16 +208,22 @@ class StreamInfer(Call):
 
     def _send(self, stream: Stream, talk: _Talk) -> None:
         """Send the answers whose turn it is."""
+        slots, ready = talk.slots, []
+        while slots and (data := slots[0].data) is not None:
+            slots.popleft()
+            ready.append(data)
+        self._answer(stream, talk, ready)
+
+    def _answer(self, stream: Stream, talk: _Talk, ready: list[bytes]) -> None:
         if stream.closed:
             return
-        out, slots = stream.connection.out, talk.slots
+        out = stream.connection.out
         if not talk.has_begun:
             talk.has_begun = True
             out.begin(stream, REPLY)
         stream.on_room = lambda: self._read(stream, talk)
         stream.connection.patience.served += 1
-        while slots and (data := slots[0].data) is not None:
-            slots.popleft()
+        for data in ready:
             out.send(stream, data)
         if stream.ended or talk.buffer:
             stream.connection.loop.call_soon(self._resume, stream, talk)
@@ -197,6 +240,7 @@ class StreamInfer(Call):
             talk.has_begun = True
             out.begin(stream, REPLY)
         if stream.trailers is None:
+            _cancel(talk)
             out.finish(stream, self._ok)
 
     def _expire(self, stream: Stream) -> None:
@@ -208,5 +252,8 @@ def _cancel(talk: _Talk) -> None:
         if slot.cancel is not None:
             slot.cancel()
     talk.slots.clear()
+    if talk.latest is not None:
+        talk.latest.leave()
+        talk.latest = None  # they hold each other
     if talk.timer is not None:
         talk.timer.cancel()
