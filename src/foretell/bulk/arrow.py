@@ -26,6 +26,8 @@ __all__ = ["ArrowSource", "ParquetSource"]
 
 _CELLS = 1 << 20
 _MAX_ROWS = 1 << 15
+_BUFFER_BYTES = 1 << 18
+"""Of each column that is read."""
 
 
 class ParquetSource:
@@ -50,7 +52,7 @@ class ParquetSource:
         with (
             _reading(self.name, "Parquet"),
             for_arrow(self._path) as stored,
-            pq.ParquetFile(stored, pre_buffer=False, buffer_size=1 << 20) as file,
+            pq.ParquetFile(stored, pre_buffer=False, buffer_size=_BUFFER_BYTES) as file,
         ):
             schema = file.schema_arrow
             names = schema.names  # each look makes the list anew

@@ -24,6 +24,7 @@ GROUP_ROWS = 1 << 17
 _GROUP_CELLS = 1 << 22
 _LEAST_GROUP_ROWS = 1 << 10
 _MEMBER_BYTES = 1 << 20
+_LOOK_ROWS = 4096
 
 
 class Writer:
@@ -140,7 +141,7 @@ class _Batches:
 
     def write(self, encoded: bytes) -> None:
         for batch in decode_part(encoded):
-            if self._writer is None:
+            if self._schema is None:
                 self._open(batch.schema)
             self._waiting.append(_like(batch, self._schema))
             self._rows += batch.num_rows
@@ -150,6 +151,8 @@ class _Batches:
     def close(self) -> None:
         if self._rows:
             self._write_group(self._rows)
+        elif self._writer is None:
+            self._begin_parquet(None)
         self._writer.close()
 
     def abandon(self) -> None:
@@ -161,13 +164,18 @@ class _Batches:
 
     def _open(self, schema: pa.Schema) -> None:
         import pyarrow as pa
-        import pyarrow.parquet as pq
 
         if not self._is_parquet:  # a file of Arrow IPC has one dictionary for all batches
             schema = pa.schema([f.with_type(_plain(f.type)) for f in schema])
+            self._writer = pa.ipc.new_file(self._file, schema)
         self._schema = schema
         self._group_rows = max(_LEAST_GROUP_ROWS, min(GROUP_ROWS, _GROUP_CELLS // max(len(schema), 1)))
-        self._writer = pq.ParquetWriter(self._file, schema) if self._is_parquet else pa.ipc.new_file(self._file, schema)
+
+    def _begin_parquet(self, first: pa.Table | None) -> None:
+        import pyarrow.parquet as pq
+
+        repeating: bool | list[str] = True if first is None else _repeating(first)
+        self._writer = pq.ParquetWriter(self._file, self._schema, use_dictionary=repeating)
 
     def _write_group(self, rows: int) -> None:
         import pyarrow as pa
@@ -178,10 +186,24 @@ class _Batches:
         self._waiting = table.slice(rows).to_batches()
         self._rows -= rows
         if self._is_parquet:
+            if self._writer is None:
+                self._begin_parquet(group)
             self._writer.write_table(group, row_group_size=rows)
         else:
             for batch in group.to_batches():
                 self._writer.write_batch(batch)
+
+
+def _repeating(table: pa.Table) -> list[str]:
+    """Return the columns for which Parquet's dictionaries pay: not floats that are hardly ever alike."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    found = []
+    for name, column in zip(table.column_names, table.slice(0, _LOOK_ROWS).columns, strict=True):
+        if not pa.types.is_floating(column.type) or pc.count_distinct(column).as_py() * 2 <= len(column):
+            found.append(name)
+    return found
 
 
 def _plain(kind: pa.DataType) -> pa.DataType:

@@ -156,10 +156,13 @@ class Classification:
 def _greatest(probabilities: NDArray[Any]) -> NDArray[np.intp]:
     """Return `probabilities.argmax(axis=1)`; numpy takes each row alone, which is slow for two classes."""
     rows, width = probabilities.shape
+    greatest: NDArray[np.intp]
     if rows < _MANY_ROWS or width != 2:
-        return probabilities.argmax(axis=1)
+        greatest = probabilities.argmax(axis=1)
+        return greatest
     first, second = probabilities[:, 0], probabilities[:, 1]
-    return (~(second <= first) & (first == first)).astype(np.intp)  # the first of those that are no numbers
+    greatest = (~(second <= first) & (first == first)).astype(np.intp)  # the first of those that are no numbers
+    return greatest
 
 
 def _highest(probabilities: NDArray[Any]) -> NDArray[Any]:
