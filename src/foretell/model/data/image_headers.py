@@ -10,6 +10,8 @@ import struct
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+import numpy as np
+
 __all__ = ["HEADERS", "Header", "Unreadable", "without_metadata"]
 
 _MOST_PARTS = 5_000
@@ -47,13 +49,19 @@ def jpeg(content: bytes) -> Header:
                 raise Unreadable("says its size twice")
             _, height, width, components = _unpack(">BHHB", content, start + 4)
             is_progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
-            scans = content.count(b"\xff\xda", start) if is_progressive else 1
+            scans = _scans(content, start) if is_progressive else 1
             size = Header(width, height, 1, components, scans)
         elif marker == 0xE1 and orientation == 1 and content[start + 4 : start + 10] == b"Exif\0\0":
             orientation = _orientation(content[start + 10 : end])
     if size is None:
         raise Unreadable("ends before its size is said")
     return size._replace(orientation=orientation)
+
+
+def _scans(content: bytes, start: int) -> int:
+    """Count what begins like a scan; bytes.count takes several times as long."""
+    numbers = np.frombuffer(content, np.uint8, offset=start)
+    return int(np.count_nonzero((numbers[:-1] == 0xFF) & (numbers[1:] == 0xDA)))
 
 
 def without_metadata(content: bytes) -> bytes:

@@ -19,6 +19,7 @@ from foretell.model.data.image_probe import Limits, check_content
 __all__ = ["Picture", "pictures_of"]
 
 _LONGEST_NAME = 100
+_PIECE_BYTES = 1 << 16
 _FORMS = "a path, bytes, a Pillow image, or an array of uint8 (height, width, 3) or (height, width)"
 
 
@@ -102,9 +103,13 @@ def _pixels(found: Any, name: str) -> Any:
 
 def _read(path: Path, name: str, limits: Limits) -> bytes:
     try:
-        with path.open("rb") as file:
-            check_content(os.fstat(file.fileno()).st_size, limits, name)
-            content = file.read(limits.bytes + 1)
+        with path.open("rb", buffering=0) as file:
+            length = os.fstat(file.fileno()).st_size
+            check_content(length, limits, name)
+            # Asked for no more than there is, or memory would be taken for the whole limit, and given back, each time.
+            content = file.read(length) or b""
+            while len(content) <= limits.bytes and (more := file.read(_PIECE_BYTES)):  # it grows while it is read
+                content += more
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InvalidInput(f"{name}: {reason}; expected a file with a picture") from None

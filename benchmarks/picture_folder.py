@@ -1,0 +1,207 @@
+"""A folder of JPEG photos through `foretell predict` against its floor and against the usual loop.
+
+    python benchmarks/picture_folder.py MODEL [--count 1000] [--turns 3] [--folder DIR]
+
+MODEL is a bundle of EfficientNet-lite0 (examples/vision). Photos are made of real pictures side by side, 640 to 4,000
+pixels wide, and kept in DIR. The floor is the processor time of the fastest decoder, the fastest resizer and ONNX
+Runtime on ready tensors, each alone in one thread, divided by the cores: no work can be spread better. The loop opens a
+photo with Pillow, prepares it with numpy, and runs it, one after the other, with ONNX Runtime on all cores.
+
+Both are processes of their own, less the same over two photos: loading is left out of both. All are measured in turn,
+and wall time is compared only where nothing else runs; the share of processor time says the same of a busy machine.
+"""
+
+import argparse
+import io
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+from pathlib import Path
+
+import cykooz_resizer
+import numpy as np
+import onnxruntime
+import simplejpeg
+from benchmarks.common import CORES, DATA, heading, verdict
+from benchmarks.images import photos
+from PIL import Image as Pillow
+
+WIDTHS = (640, 800, 1024, 1280, 1600, 2048, 2400, 3000, 3600, 4000)
+SIDE, COVERED = 224, 256
+SAMPLED = 60
+TARGET_FLOOR, TARGET_LOOP = 0.9, 2.0
+
+
+def photo(number: int) -> bytes:
+    """Return a JPEG of a place in a large sheet of real pictures, another one for each number."""
+    drawn = np.random.default_rng(number)
+    width = WIDTHS[number % len(WIDTHS)]
+    height = width * 3 // 4
+    if number % 3 == 2:
+        width, height = height, width
+    every = list(photos().values())
+    sheet = Pillow.new("RGB", (width, height))
+    top = 0
+    while top < height:
+        left, high = 0, 0
+        while left < width:
+            picture = every[int(drawn.integers(len(every)))]
+            sheet.paste(picture, (left, top))
+            left, high = left + picture.width, max(high, picture.height)
+        top += high
+    file = io.BytesIO()
+    sheet.save(file, "JPEG", quality=int(drawn.integers(80, 95)), progressive=number % 10 == 9)
+    return file.getvalue()
+
+
+def folder_of(folder: Path, count: int) -> list[Path]:
+    """Return so many photos, made at the first use."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = [folder / f"{i:04}.jpg" for i in range(count)]
+    for i, file in enumerate(files):
+        if not file.exists():
+            file.write_bytes(photo(i))
+    return files
+
+
+def processor_s(call: object, *arguments: object) -> float:
+    began = time.process_time()
+    call(*arguments)
+    return time.process_time() - began
+
+
+def floor_s(model: Path, files: list[Path]) -> dict[str, float]:
+    """Return seconds of processor time for a photo: the fastest decode, resize and run, each alone."""
+    step = max(1, len(files) // SAMPLED)
+    contents = [f.read_bytes() for f in files[::step]]
+    decode = resize = 0.0
+    tensors = []
+    for content in contents:
+        height, width = simplejpeg.decode_jpeg_header(content)[:2]
+        # Scaled so far as keeps two pixels for each that is wanted.
+        shrink = next(s for s in (8, 4, 2, 1) if min(width, height) / s >= 2 * COVERED or s == 1)
+        least = {"min_width": -(-width // shrink), "min_height": -(-height // shrink)}
+        ways = (lambda c=content, k=least: simplejpeg.decode_jpeg(c, "RGB", **k), lambda c=content: drafted(c))
+        decode += min(min(processor_s(way) for _ in range(2)) for way in ways)
+        pixels = simplejpeg.decode_jpeg(content, "RGB", **least)
+        high, wide = pixels.shape[:2]
+        data = cykooz_resizer.ImageData(wide, high, cykooz_resizer.PixelType.U8x3, pixels.tobytes())
+        side = min(wide, high) * SIDE / COVERED
+        box = cykooz_resizer.CropBox((wide - side) / 2, (high - side) / 2, side, side)
+        cubic = cykooz_resizer.ResizeAlg.convolution(cykooz_resizer.FilterType.catmull_rom)
+        options = cykooz_resizer.ResizeOptions(cubic, use_alpha=False, crop_box=box)
+        out = cykooz_resizer.ImageData(SIDE, SIDE, cykooz_resizer.PixelType.U8x3)
+        resize += min(processor_s(cykooz_resizer.Resizer().resize, data, out, options) for _ in range(2))
+        ready = np.frombuffer(out.get_buffer(), np.uint8).reshape(SIDE, SIDE, 3)
+        tensors.append(((ready.astype(np.float32) - 127) / 128).transpose(2, 0, 1))
+    run = min(running_s(model, tensors, rows) for rows in (1, 4))
+    return {"decode": decode / len(contents), "resize": resize / len(contents), "network": run}
+
+
+def drafted(content: bytes) -> np.ndarray:
+    opened = Pillow.open(io.BytesIO(content))
+    opened.draft("RGB", (2 * COVERED, 2 * COVERED))
+    return np.asarray(opened)
+
+
+def running_s(model: Path, tensors: list[np.ndarray], rows: int) -> float:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    session = onnxruntime.InferenceSession(model / "model.onnx", options, providers=["CPUExecutionProvider"])
+    batches = [np.ascontiguousarray(np.stack(tensors[i : i + rows])) for i in range(0, len(tensors) - rows + 1, rows)]
+    name = session.get_inputs()[0].name
+    session.run(None, {name: batches[0]})
+    taken = processor_s(lambda: [session.run(None, {name: batch}) for batch in batches])
+    return taken / (len(batches) * rows)
+
+
+LOOP = """
+import sys, numpy as np, onnxruntime
+from PIL import Image
+model, out, *files = sys.argv[1:]
+session = onnxruntime.InferenceSession(model)
+with open(out, "w") as written:
+    for file in files:
+        picture = Image.open(file).convert("RGB")
+        factor = 256 / min(picture.size)
+        picture = picture.resize([int(side * factor) for side in picture.size], Image.Resampling.BICUBIC)
+        left, top = (picture.width - 224) // 2, (picture.height - 224) // 2
+        pixels = np.asarray(picture.crop((left, top, left + 224, top + 224)), np.float32)
+        logits = session.run(None, {"image": ((pixels - 127) / 128).transpose(2, 0, 1)[None]})[0][0]
+        odds = np.exp(logits - logits.max())
+        best = int(odds.argmax())
+        written.write(f"{file},{best},{odds[best] / odds.sum():.6f}\\n")
+"""
+
+
+def process_s(command: list[str]) -> tuple[float, float]:
+    """Return wall and processor time of a process."""
+    used, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True)
+    wall, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return wall, after.ru_utime + after.ru_stime - used.ru_utime - used.ru_stime
+
+
+def foretell_s(model: Path, files: list[Path], out: Path) -> tuple[float, float]:
+    command = [sys.executable, "-m", "foretell.cli.main", "predict", str(model), *map(str, files)]
+    return process_s([*command, "-o", str(out / "labels.csv")])
+
+
+def loop_s(model: Path, files: list[Path], out: Path) -> tuple[float, float]:
+    return process_s([sys.executable, "-c", LOOP, str(model / "model.onnx"), str(out / "loop.csv"), *map(str, files)])
+
+
+def less(whole: tuple[float, float], start: tuple[float, float]) -> tuple[float, float]:
+    return max(whole[0] - start[0], 1e-9), max(whole[1] - start[1], 1e-9)
+
+
+def agreed(model: Path, out: Path) -> float:
+    """Return the share of photos to which both gave the same label."""
+    classes = tomllib.loads((model / "model.toml").read_text())["task"]["classes"]
+    ours = [line.split(",")[1] for line in (out / "labels.csv").read_text().splitlines()[1:]]
+    theirs = [classes[int(line.split(",")[1])] for line in (out / "loop.csv").read_text().splitlines()]
+    return float(np.mean([a.strip('"') == b.split(",")[0] for a, b in zip(ours, theirs, strict=True)]))
+
+
+def main() -> None:
+    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    arguments.add_argument("model", type=Path)
+    arguments.add_argument("--count", type=int, default=1000)
+    arguments.add_argument("--turns", type=int, default=3)
+    arguments.add_argument("--folder", type=Path, default=DATA / "photos")
+    given = arguments.parse_args()
+    files = folder_of(given.folder, given.count)
+    floors, ours, loops = [], [], []
+    with tempfile.TemporaryDirectory() as held:
+        out = Path(held)
+        for _ in range(given.turns):
+            floors.append(floor_s(given.model, files))
+            for run, found in ((foretell_s, ours), (loop_s, loops)):
+                start = run(given.model, files[:2], out)
+                found.append(less(run(given.model, files, out), start))
+        same = agreed(given.model, out)
+    count, megabytes = len(files), sum(f.stat().st_size for f in files) / 1e6
+    heading(f"{count:,} JPEGs, {megabytes:,.0f} MB, load {os.getloadavg()[0]:.1f}; milliseconds a photo")
+    parts = {name: statistics.median(f[name] for f in floors) for name in floors[0]}
+    for name, value in parts.items():
+        print(f"  {name + ' alone, one core':44s}{value * 1e3:9.2f}")
+    print(f"  {'floor: all three, spread over the cores':44s}{sum(parts.values()) / CORES * 1e3:9.2f}")
+    for name, found in (("foretell predict", ours), ("Pillow, numpy, ONNX Runtime in a loop", loops)):
+        wall, used = (statistics.median(column) / count * 1e3 for column in zip(*found, strict=True))
+        print(f"  {name + ', wall':44s}{wall:9.2f}\n  {name + ', processor':44s}{used:9.2f}")
+    print(f"  same label as the loop: {same:.1%}\n")
+    by_wall = statistics.median(sum(f.values()) * count / CORES / o[0] for f, o in zip(floors, ours, strict=True))
+    by_processor = statistics.median(sum(f.values()) * count / o[1] for f, o in zip(floors, ours, strict=True))
+    by_loop = statistics.median(r[0] / o[0] for r, o in zip(loops, ours, strict=True))
+    verdict("floor / foretell, wall", by_wall, TARGET_FLOOR)
+    verdict("floor / foretell, processor time", by_processor, TARGET_FLOOR)
+    verdict("loop / foretell, wall", by_loop, TARGET_LOOP)
+
+
+if __name__ == "__main__":
+    main()
