@@ -91,12 +91,14 @@ def predict_files(
     began = time.perf_counter()
     workers = threads or machine.cores()
     if model.signature.image is not None:
+        _stay_here(crew)
         return _see(model, inputs, out, keep, draw, progress, workers)
     if draw is not None:
         raise ConfigError("--draw: the model takes no pictures; leave it out")
     given = given_by(inputs)
     sources = [open_source(g.path, model.signature, keep, max_row_bytes=max_row_bytes) for g in given]
     if out is None or is_stream(out) or any(g.path == STDIN or is_stream(g.path) for g in given):
+        _stay_here(crew)
         kind = stream_format(out, format_name)
         bad_kind = "jsonl" if quarantine is None else quarantine_format(quarantine).part
         work = partial(answer, model, How((kind.part,), on_error, bad_kind))
@@ -109,6 +111,11 @@ def predict_files(
     made = crew(plan.how) if crew is not None else ThreadCrew(partial(answer, model, plan.how), workers)
     with plan.storage.holding(plan.lock_path), Progress(sources, shown=progress) as bar:
         return run_job(plan, made, bar, began, overwrite=overwrite)
+
+
+def _stay_here(crew: MakesCrew | None) -> None:
+    if crew is not None:
+        raise ConfigError("--on: only rows of files, into files, are answered on a cluster; name them, and -o OUT")
 
 
 def _see(

@@ -12,21 +12,22 @@ a cluster, and name lines of files that only the driver has. Placing and watchin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 from foretell.bulk.answering import Answer, How, answer
 from foretell.bulk.chunks import Chunk
 from foretell.bulk.ray_actor import restored, sources_of, without_sources
-from foretell.bulk.ray_cluster import joined, last_line
+from foretell.bulk.ray_cluster import check, joined, last_line
 from foretell.bulk.ray_workers import Workers
-from foretell.bulk.shipped import Shipped
+from foretell.bulk.shipped import Shipped, ship
 from foretell.errors import MachineError
 from foretell.model.model import Model
 
-__all__ = ["RayCrew"]
+__all__ = ["RayCrew", "crew_on"]
 
 _AHEAD = 2
 """Chunks on the way beyond those that run."""
@@ -47,6 +48,27 @@ class _Sent:
     sources: list[Any]
     """Of its blocks, as the driver has them."""
     deaths: int = 0
+
+
+def crew_on(
+    address: str, model: Model, path: str | Path, *, trust: bool = False, workers: int | None = None
+) -> Callable[[How], RayCrew]:
+    """Return what makes the crew of a job.
+
+    Args:
+        address: Of the cluster; see `RayCrew`.
+        model: As the driver has it.
+        path: Where it was loaded from; its files are read now.
+        trust: Whether a file that may run code may be opened there too.
+        workers: How many actors; None: one for each processor of the cluster.
+
+    Raises:
+        ConfigError: No cluster can have this address.
+        RuntimeMissing: Ray is not installed.
+    """
+    check(address)
+    shipped = ship(path, trust=trust)
+    return lambda how: RayCrew(model, shipped, how, address, workers)
 
 
 class RayCrew:

@@ -7,19 +7,37 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from foretell.errors import ConfigError, RuntimeMissing
 
-__all__ = ["NEW", "joined", "last_line"]
+__all__ = ["NEW", "check", "joined", "last_line"]
 
 NEW = "ray"
 """Stands for a new cluster on this machine."""
 _LEAST_STORE_BYTES = 1 << 28
 _STORE_BYTES_EACH = 1 << 26
 """A chunk in Ray's object store and its answer."""
+
+
+_ADDRESS = re.compile(r"auto|(ray://)?[^/:\s]+:\d+|ray://\[[0-9A-Fa-f:]+\]:\d+")
+
+
+def check(address: str) -> None:
+    """Check that a cluster may have this address, and that Ray is installed.
+
+    Raises:
+        ConfigError: It may not.
+        RuntimeMissing: Ray is not installed.
+    """
+    if address != NEW and not _ADDRESS.fullmatch(address):
+        raise ConfigError(
+            f'--on "{address}": expected "ray", "auto", HOST:PORT, or ray://HOST:PORT such as ray://head:10001'
+        )
+    _ray()
 
 
 @contextmanager

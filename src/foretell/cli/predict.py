@@ -43,6 +43,7 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", "--workers", type=_positive, help="chunks answered at once; one for each core")
     parser.add_argument("--chunk-rows", metavar="N", type=_positive, help="rows that are kept, or done again, at once")
     parser.add_argument("--overwrite", action="store_true", help="start anew, whatever is there")
+    parser.add_argument("--on", metavar="RAY", help='answer chunks on Ray: "ray" starts it here, or ray://HOST:10001')
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was coerced, ignored and used")
     parser.set_defaults(run=_run)
 
@@ -74,6 +75,7 @@ def _run(args: argparse.Namespace) -> int:
                     format_name=args.format,
                     overwrite=args.overwrite,
                     model_digest=model_digest(args.model),
+                    crew=_crew(args, model),
                 )
         except Interrupted as e:
             sys.stderr.write(f"foretell: {e}\n")
@@ -88,6 +90,15 @@ def _run(args: argparse.Namespace) -> int:
         rate = summary.rows / max(summary.seconds, 1e-9)
         sys.stderr.write(f"{args.out}: {summary.rows:,} rows in {summary.seconds:.2f} s, {rate:,.0f} rows/s\n")
     return 0
+
+
+def _crew(args: argparse.Namespace, model: Any) -> Any:
+    """Return what makes the crew on a cluster, or None."""
+    if args.on is None:
+        return None
+    from foretell.bulk.on_ray import crew_on
+
+    return crew_on(args.on, model, args.model, trust=args.trust, workers=args.threads)
 
 
 class _Terminated(KeyboardInterrupt):
