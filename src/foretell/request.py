@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
 
-__all__ = ["BULK", "INTERACTIVE", "Base64", "Batch", "InferRequest", "InferResponse", "Timing"]
+__all__ = ["BULK", "INTERACTIVE", "Base64", "Batch", "InferRequest", "InferResponse", "Parts", "Timing"]
 
 INTERACTIVE, BULK = 0, 1
 """Priorities: interactive requests run before bulk ones."""
@@ -33,6 +33,21 @@ class Base64:
 
     def __bytes__(self) -> bytes:
         return bytes(self.content)
+
+
+class Parts:
+    """An element of a BYTES tensor that came in parts, and need not be joined here."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self, parts: Sequence[bytes]) -> None:
+        self.parts = parts
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def __bytes__(self) -> bytes:
+        return b"".join(self.parts)
 
 
 @dataclass(slots=True)

@@ -213,6 +213,8 @@ class Served:
         pace, picture_pace = Pace(hello.paces), Pace(hello.picture_paces) if hello.pictures is not None else None
         ledger = Ledger(self.name, self.version, house.metrics, self.statistics, house.epoch_s)
         loop = asyncio.get_running_loop()
+        if hello.pictures is not None:
+            await loop.run_in_executor(None, int)  # the first thread takes long to start: not under the first picture
         layout = Layout(hello.signature, hello.pictures)
         batcher = Batcher(self.name, self.version, layout, pace, limits, house.clock, loop, ledger, picture_pace)
         crew.on_ready, crew.on_outage = batcher.add, batcher.tell_outage

@@ -5,7 +5,7 @@ Durations are counts and nanoseconds, as Triton's statistics extension has them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import orjson
@@ -50,9 +50,9 @@ def model_metadata(name: str, versions: list[str], hello: Hello) -> dict[str, An
         "name": name,
         "versions": versions,
         "platform": f"{PLATFORM}_{hello.about.get('format', 'model')}",
-        "inputs": [_tensor(spec) for spec in described_inputs(hello.signature)],
-        "outputs": [_tensor(spec) for spec in hello.signature.outputs],
-        "properties": {"task": hello.task.name},
+        "inputs": [_tensor(spec) for spec in _inputs(hello)],
+        "outputs": [_tensor(spec) for spec in _outputs(hello)],
+        "properties": {"task": hello.task.name} | _prepared(hello),
     }
 
 
@@ -70,10 +70,30 @@ def config_of(name: str, hello: Hello, max_batch_size: int) -> dict[str, Any]:
         "platform": f"{PLATFORM}_{hello.about.get('format', 'model')}",
         "backend": PLATFORM,
         "max_batch_size": max_batch_size,
-        "input": [_config_tensor(spec) for spec in described_inputs(hello.signature)],
-        "output": [_config_tensor(spec) for spec in hello.signature.outputs],
+        "input": [_config_tensor(spec) for spec in _inputs(hello)],
+        "output": [_config_tensor(spec) for spec in _outputs(hello)],
         "dynamic_batching": {},
         "parameters": parameters,
+    }
+
+
+def _inputs(hello: Hello) -> Sequence[TensorSpec]:
+    """Return the inputs that are told of: whoever sends all of them sends what the model takes."""
+    return described_inputs(hello.signature) if hello.pictures is None else hello.pictures.inputs
+
+
+def _outputs(hello: Hello) -> Sequence[TensorSpec]:
+    return (hello.signature if hello.pictures is None else hello.pictures).outputs
+
+
+def _prepared(hello: Hello) -> dict[str, str]:
+    """Return the tensors that a model of pictures takes and gives in place of those that are told of, in words."""
+    if hello.pictures is None:
+        return {}
+    pairs = {"prepared_inputs": hello.signature.inputs, "prepared_outputs": hello.signature.outputs}
+    return {
+        key: "; ".join(f"{spec.name} {spec.datatype} {list(spec.shape)}" for spec in specs)
+        for key, specs in pairs.items()
     }
 
 

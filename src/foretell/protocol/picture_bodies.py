@@ -47,9 +47,9 @@ class PictureBodies(OpenInferenceJson):
         self, body: bytes, json_bytes: int | None, *, version: str, request_id: str, now: float, timeout_s: float | None
     ) -> tuple[InferRequest, Asked]:
         """Return the request, and what the caller wants back; see `OpenInferenceJson.decode`."""
-        if json_bytes == 0 or (json_bytes is not None and not 0 < json_bytes <= len(body)):
-            if json_bytes == 0 and is_picture(body):
-                return self._pictures.of_one(body, version, request_id, now, timeout_s)
+        if json_bytes == 0 and is_picture(body):
+            return self.decode_picture(body, version=version, request_id=request_id, now=now, timeout_s=timeout_s)
+        if json_bytes is not None and not 0 < json_bytes <= len(body):
             return super().decode(
                 body, json_bytes, version=version, request_id=request_id, now=now, timeout_s=timeout_s
             )
@@ -67,6 +67,12 @@ class PictureBodies(OpenInferenceJson):
             raise Refused("body: a long text that is no picture; send an input of datatype BYTES", code="unknown_field")
         return request, asked
 
+    def decode_picture(
+        self, picture: Any, *, version: str, request_id: str, now: float, timeout_s: float | None
+    ) -> tuple[InferRequest, Asked]:
+        """Return the request of a body that is a picture and nothing else; its answers are binary."""
+        return self._pictures.of_one(picture, version, request_id, now, timeout_s)
+
     def _encode(self, response: Any, asked: Asked | None) -> tuple[bytes, int | None]:
         if asked is not None and asked.pictures:
             return self._pictures.encode(response, asked)
@@ -81,13 +87,13 @@ class _Encoded(OpenInferenceJson):
         self._spec = pictures.inputs[0]
 
     def of_one(
-        self, body: bytes, version: str, request_id: str, now: float, timeout_s: float | None
+        self, picture: Any, version: str, request_id: str, now: float, timeout_s: float | None
     ) -> tuple[InferRequest, Asked]:
-        """Return the request of a body that is a picture and nothing else."""
-        inputs = {self._spec.name: pictures_of([body])}
+        """Return the request of a picture."""
+        inputs = {self._spec.name: pictures_of([picture])}
         deadline = None if timeout_s is None else now + timeout_s
         request = InferRequest(self._model, version, request_id, inputs, 1, None, deadline)
-        request.nbytes = len(body)
+        request.nbytes = max(1, len(picture))
         return request, Asked("", self._all_binary, True)
 
     def _from_raw(self, raw: memoryview, shape: list[int], count: int, spec: TensorSpec) -> NDArray[Any]:

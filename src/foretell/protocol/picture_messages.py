@@ -70,7 +70,7 @@ class _Encoded(OpenInferenceProto):
         return flat_spec(super()._spec_of(tensor, found, columns, shape), shape)
 
 
-def parse_cut(data: bytes | bytearray) -> tuple[Any, Raws | None]:
+def parse_cut(data: bytes | memoryview) -> tuple[Any, Raws | None]:
     """Return a ModelInferRequest without its raw contents, and those; None where they are in it.
 
     Raises:

@@ -77,9 +77,11 @@ class Call:
     """One request on its way to its answer."""
 
     __slots__ = (
-        "body", "cancel", "connection", "headers", "id", "is_gone", "keep_alive", "label", "method", "plain",
-        "priority", "response", "result", "rows", "settled", "started", "target",
+        "body", "cancel", "connection", "headers", "id", "is_gone", "keep_alive", "label", "method", "parts",
+        "plain", "priority", "response", "result", "rows", "settled", "started", "target",
     )  # fmt: skip
+    parts: list[bytes]
+    """Its body, set in place of it where it is a picture that came in parts."""
     rows: int
     priority: int
     result: InferResponse | ForetellError

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from functools import partial
 from typing import Protocol, cast
 
 import httptools
 
 from foretell.errors import ForetellError, RequestTooLarge
 from foretell.protocol.status import Refused
+from foretell.server.bodies import JOINED_BYTES, Body
 from foretell.server.call import Call, Head, Shortcut, is_plain
 from foretell.server.heads import Heads, Key, is_plain_id
 from foretell.server.settings import ServerSettings
@@ -43,7 +45,6 @@ _FRESH = -1.0
 _PIPELINED = 32
 """From so many unanswered requests on, nothing more is read from a connection."""
 _GRACE_S = 5.0
-_UNCOPIED_BYTES = 1 << 20
 _KNOWN_BYTES = 2048
 _STRANGE = frozenset((b"expect", b"transfer-encoding"))
 _LINGER_S = 1.0
@@ -126,7 +127,7 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[bytes, bytes] = {}
         self._call: Call | None = None
-        self._body: bytes | bytearray = b""
+        self._body: bytes | Body = b""
         self._refusal: ForetellError | None = None
         self._paused = False
         self._discarded = 0
@@ -352,8 +353,9 @@ class Connection(asyncio.Protocol):
         if self._received > 1 << 16 and self._received > self._reserved:
             self._reserve(max(1 << 16, self._received - self._reserved))
         if isinstance(self._body, bytes):
-            self._body = bytearray(self._body)
-        self._body += chunk
+            first, self._body = self._body, Body()
+            self._body.add(first)
+        self._body.add(chunk)
 
     def on_message_complete(self) -> None:
         """Hand the request on."""
@@ -367,9 +369,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self, call: Call, keep_alive: bool) -> None:
         body = self._body
-        # Whoever reads bodies reads either; copying a large one would hold the loop up.
-        is_large = len(body) > _UNCOPIED_BYTES
-        call.body = cast("bytes", body) if is_large or type(body) is bytes else bytes(body)
+        call.body = body if type(body) is bytes else b""
         call.keep_alive = keep_alive
         self._call, self._body, self._phase = None, b"", _IDLE
         if self._reserved:
@@ -379,7 +379,29 @@ class Connection(asyncio.Protocol):
         self._taken_count += 1
         if len(self._calls) >= _PIPELINED:
             self._pause()
+        if isinstance(body, Body):
+            self._hand_on(call, body)
+        else:
+            self.desk.handle(call)
+
+    def _hand_on(self, call: Call, body: Body) -> None:
+        """Hand on a call whose body came in parts: as they are where it is a picture, else joined."""
+        parts = body.parts()
+        if call.headers.get(b"content-type", b"").startswith(b"image/"):
+            call.parts = parts
+        elif body.size > JOINED_BYTES:
+            joining = self._loop.run_in_executor(None, b"".join, parts)
+            call.cancel = joining.cancel
+            joining.add_done_callback(partial(self._joined, call))
+            return
+        else:
+            call.body = b"".join(parts)
         self.desk.handle(call)
+
+    def _joined(self, call: Call, joining: asyncio.Future[bytes]) -> None:
+        if not joining.cancelled() and not call.is_gone:
+            call.cancel, call.body = None, joining.result()
+            self.desk.handle(call)
 
     # Answers.
 

@@ -22,10 +22,11 @@ from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError
 from foretell.model.data.table import Prepared
 from foretell.protocol.answers_json import Asked
+from foretell.protocol.picture_bodies import PictureBodies
 from foretell.protocol.picture_rows import decode_pictures, is_picture
 from foretell.protocol.predict_rows import decode_rows, encode_predictions
 from foretell.protocol.status import Refused
-from foretell.request import InferRequest, InferResponse
+from foretell.request import InferRequest, InferResponse, Parts
 from foretell.server.call import JSON, Call, timing_header
 from foretell.server.doors import Door, Doors
 from foretell.server.guard import media_type
@@ -60,23 +61,25 @@ class Inference:
         door = self._doors.of(model, version)
         headers = call.headers
         urgency = urgency_of(headers)
-        if not may_be_longer(urgency, call.body) and self._refuse(call, door, urgency):
+        if self._refuse(call, door, urgency, unless=may_be_longer):
             return
         given = headers.get(b"inference-header-content-length")
-        if given is None and not call.plain:
-            kind = media_type(headers.get(b"content-type", JSON))
-            if kind.startswith(b"image/") or (door.pictures is not None and kind != JSON and is_picture(call.body)):
-                given = b"0"
-            elif kind == _BINARY:
-                given = b"%d" % len(call.body)
-        request, asked = door.json.decode(
-            call.body,
-            None if given is None else _header_number(given, "inference-header-content-length"),
-            version=version,
-            request_id=call.id.decode("ascii"),
-            now=self._clock.now(),
-            timeout_s=urgency.timeout_s,
-        )
+        kind = JSON if call.plain else media_type(headers.get(b"content-type", JSON))
+        asked_of: dict[str, Any] = {
+            "version": version,
+            "request_id": call.id.decode("ascii"),
+            "now": self._clock.now(),
+            "timeout_s": urgency.timeout_s,
+        }
+        if given is None and kind != JSON and door.pictures is not None and is_picture(call.body):
+            given = b"0"
+        elif given is None and kind == _BINARY:
+            given = b"%d" % len(call.body)
+        if kind.startswith(b"image/") and isinstance(door.json, PictureBodies):
+            request, asked = door.json.decode_picture(_picture(call), **asked_of)
+        else:
+            json_bytes = None if given is None else _header_number(given, "inference-header-content-length")
+            request, asked = door.json.decode(call.body, json_bytes, **asked_of)
         if b"x-request-priority" in headers:
             request.priority = urgency.priority
         self._start(call, door, request, TensorsReply(call, door, asked))
@@ -102,7 +105,9 @@ class Inference:
     def _see(self, call: Call, door: Door, version: str, kind: bytes) -> None:
         """Answer a call with pictures."""
         contents: Sequence[Content]
-        if kind.startswith(b"image/") or (kind != JSON and is_picture(call.body)):
+        if kind.startswith(b"image/"):
+            contents = [_picture(call)]
+        elif kind != JSON and is_picture(call.body):
             contents = [call.body]
         elif kind in _TABLES or kind == _BINARY:
             raise Refused("content-type: expected a picture, image/jpeg for example, or application/json",
@@ -124,12 +129,15 @@ class Inference:
         )  # fmt: skip
         self._start(call, door, request, RowsReply(call, door, self._later))
 
-    def _refuse(self, call: Call, door: Door, urgency: Urgency) -> bool:
-        """Refuse a call unread, if it has no chance."""
+    def _refuse(
+        self, call: Call, door: Door, urgency: Urgency, unless: Callable[[Urgency, bytes], bool] | None = None
+    ) -> bool:
+        """Refuse a call unread, if it has no chance, unless something in its body may give it one."""
         _, refusal = door.served.room(1, *urgency)
-        if refusal is not None:
-            self._refusals.refuse([call], refusal, door.served)
-        return refusal is not None
+        if refusal is None or (unless is not None and unless(urgency, call.body)):
+            return False
+        self._refusals.refuse([call], refusal, door.served)
+        return True
 
     def _start(self, call: Call, door: Door, request: InferRequest, reply: Reply) -> None:
         door.prepared.observe_each((perf_counter() - call.started,))
@@ -244,6 +252,12 @@ class RowsReply(Reply):
         self._later(
             call, lambda: encode_predictions(task, outputs), lambda body: call.reply_timed(body, response.timing)
         )
+
+
+def _picture(call: Call) -> Content:
+    """Return the body of a call that says that it is a picture."""
+    parts: list[bytes] | None = getattr(call, "parts", None)
+    return call.body if parts is None else Parts(parts)
 
 
 def _header_number(given: bytes, name: str) -> int:

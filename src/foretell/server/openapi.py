@@ -12,6 +12,7 @@ from typing import Any
 from foretell.engine.instance import Hello
 from foretell.model.draw import plain_row
 from foretell.protocol.columns import described_inputs
+from foretell.server.picture_schema import picture_bodies, picture_example, picture_infer, seen_schema
 from foretell.server.routes import ROUTES, Route
 from foretell.server.tensor_schema import bare_row_schema
 from foretell.signature import Field, Signature, TensorSpec
@@ -88,7 +89,15 @@ def _operation(route: Route) -> dict[str, Any]:
 def _model_operation(route: Route, name: str, hello: Hello) -> dict[str, Any]:
     told: dict[str, Any] = {"summary": route.about, "operationId": f"{route.label} {name}", "tags": [name]}
     answer: dict[str, Any] = {}
-    if route.label in ("predict", "invocations"):
+    pictures = hello.pictures
+    if pictures is not None and route.label in ("predict", "invocations"):
+        told["requestBody"] = {"required": True, "content": picture_bodies(pictures.inputs[0].name)}
+        answer = _predictions_schema(hello)
+    elif pictures is not None and route.label == "infer":
+        schema, example = picture_infer(_infer_schema(pictures)), picture_example(pictures.inputs[0].name)
+        told["requestBody"] = _body(schema, example)
+        answer = _answer_schema(pictures)
+    elif route.label in ("predict", "invocations"):
         told["requestBody"] = _body(_rows_schema(hello.signature), {"instances": example_instances(hello.signature)})
         answer = _predictions_schema(hello)
     elif route.label == "infer":
@@ -150,7 +159,10 @@ def _field_schema(field: Field) -> dict[str, Any]:
 
 def _predictions_schema(hello: Hello) -> dict[str, Any]:
     item: dict[str, Any] = {}
-    if hello.task.name == "regression":
+    seen = seen_schema(hello) if hello.pictures is not None else None
+    if seen is not None:
+        item = seen
+    elif hello.task.name == "regression":
         item = {"type": ["number", "null", "array"]}
     elif hello.task.classes:
         number = {"type": ["number", "null"]}

@@ -10,7 +10,7 @@ import orjson
 
 from foretell.engine.instance import Hello
 from foretell.server.openapi import example_instances, quoted
-from foretell.signature import Field, Signature, TensorSpec
+from foretell.signature import Field, TensorSpec
 
 __all__ = ["Shown", "docs_page", "start_page"]
 
@@ -21,7 +21,7 @@ _STYLE = """<style>
 body{font:16px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1a2b2b}
 pre,textarea{background:#f2f6f6;padding:.8rem;font:13px/1.4 ui-monospace,monospace;width:100%;margin:.5rem 0;
 box-sizing:border-box;border:1px solid #cfdcdc;border-radius:4px;white-space:pre-wrap;overflow-wrap:anywhere}
-pre{max-height:24rem;overflow:auto}pre:empty{display:none}textarea{height:12rem}a{color:#00696b}
+canvas{max-width:100%;height:auto}pre{max-height:24rem;overflow:auto}pre:empty{display:none}textarea{height:12rem}a{color:#00696b}
 h2{margin-top:2rem}h3{margin:1.2rem 0 .3rem}button{padding:.3rem 1rem}code{background:#f2f6f6}
 summary{cursor:pointer;padding:.1rem 0}.m{display:inline-block;min-width:3.5rem;font-weight:600}
 details>*:not(summary){margin-left:1rem;width:calc(100% - 1rem)}details>button{width:auto}
@@ -81,9 +81,14 @@ def _model(name: str, hello: Hello, base: str, needs_key: bool) -> str:
     rows = [_field(f) if isinstance(f, Field) else _tensor(f) for f in takes]
     what = "column" if signature.fields else "tensor"
     gives = f"one of {_some(hello.task.classes)}" if hello.task.classes else _GIVES.get(hello.task.name, "tensors")
+    taken = f"{len(takes)} {what}{'' if len(takes) == 1 else 's'}"
+    if hello.pictures is not None:
+        taken, rows = "a picture", [*map(_tensor, hello.pictures.inputs), *rows]
+    if hello.task.name == "detection":
+        gives = f"objects, each {gives}, and where they are"
+    command = _command(name, hello, base, needs_key)
     return (
-        f"<h2 id='{quoted(name)}'>{escape(name)}</h2><p>Gives {gives}, from {len(takes)} "
-        f"{what}{'' if len(takes) == 1 else 's'}.</p><pre>{escape(_command(name, signature, base, needs_key))}</pre>"
+        f"<h2 id='{quoted(name)}'>{escape(name)}</h2><p>Gives {gives}, from {taken}.</p><pre>{escape(command)}</pre>"
         f"<details><summary>What it takes</summary><table>{''.join(rows)}</table></details>"
     )
 
@@ -108,12 +113,14 @@ def _some(values: Sequence[object]) -> str:
     return shown + (f" and {len(values) - _MOST_VALUES:,} more" if len(values) > _MOST_VALUES else "")
 
 
-def _command(name: str, signature: Signature, base: str, needs_key: bool) -> str:
+def _command(name: str, hello: Hello, base: str, needs_key: bool) -> str:
     """Return a command for a shell that asks a model."""
-    body = orjson.dumps({"instances": example_instances(signature)}).decode()
-    data = _shell_quoted(body) if len(body) <= _LONGEST_BODY else "@rows.json"
     key = '  -H "authorization: Bearer $KEY" \\\n' if needs_key else ""
     url = _shell_quoted(f"{base}/v1/models/{quoted(name)}:predict")
+    if hello.pictures is not None:
+        return f"curl {url} \\\n{key}  -H 'content-type: image/jpeg' \\\n  --data-binary @picture.jpg"
+    body = orjson.dumps({"instances": example_instances(hello.signature)}).decode()
+    data = _shell_quoted(body) if len(body) <= _LONGEST_BODY else "@rows.json"
     return f"curl {url} \\\n{key}  -H 'content-type: application/json' \\\n  -d {data}"
 
 
@@ -179,10 +186,46 @@ function show(group, path, method, told) {
       answer.textContent = reply.status + (timing ? '   ' + timing : '') + '\\n' + pretty(await reply.text())
     } catch (error) { answer.textContent = 'No answer: ' + error.message }
   }
+  if (told.requestBody && told.requestBody.content['image/jpeg']) look(box, path)
   if (content) {
     const schema = add(box, 'details')
     add(schema, 'summary', 'Types')
     add(schema, 'pre', JSON.stringify(content.schema, null, 1))
+  }
+}
+function look(box, path) {
+  const line = add(box, 'p', 'Or a picture: '), file = add(line, 'input'), canvas = add(box, 'canvas')
+  const answer = add(box, 'pre', '')
+  file.type = 'file'
+  file.accept = 'image/*'
+  file.setAttribute('aria-label', 'picture')
+  canvas.hidden = true
+  box.ondragover = event => event.preventDefault()
+  box.ondrop = event => { event.preventDefault(); ask(event.dataTransfer.files[0]) }
+  file.onchange = () => ask(file.files[0])
+  async function ask(picture) {
+    if (!picture) return
+    answer.textContent = 'Sent'
+    try {
+      const headers = {'content-type': picture.type || 'image/jpeg'}
+      const reply = await fetch(path, {method: 'POST', body: picture, headers}), text = await reply.text()
+      answer.textContent = reply.status + '\\n' + pretty(text)
+      await draw(canvas, picture, reply.ok ? JSON.parse(text).predictions[0] : [])
+    } catch (error) { answer.textContent = 'No answer: ' + error.message }
+  }
+}
+async function draw(canvas, picture, found) {
+  const image = await createImageBitmap(picture), pen = canvas.getContext('2d'), width = image.width / 400
+  canvas.hidden = false
+  canvas.width = image.width
+  canvas.height = image.height
+  pen.drawImage(image, 0, 0)
+  pen.lineWidth = width
+  pen.font = 7 * width + 'px sans-serif'
+  pen.strokeStyle = pen.fillStyle = '#e0004d'
+  for (const {label, score, box: [left, top, right, bottom]} of Array.isArray(found) ? found : []) {
+    pen.strokeRect(left, top, right - left, bottom - top)
+    pen.fillText(label + ' ' + score.toFixed(2), left + width, Math.max(top - width, 7 * width))
   }
 }
 const rank = path => path.endsWith(':predict') ? 0 : path.endsWith('/infer') ? 1 : 2

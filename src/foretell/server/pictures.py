@@ -17,12 +17,12 @@ import numpy as np
 from foretell.engine.engine import Engine
 from foretell.errors import InvalidInput
 from foretell.model.tasks.predictions import Predictions
-from foretell.request import INTERACTIVE, Base64, InferRequest, InferResponse, Timing
+from foretell.request import INTERACTIVE, Base64, InferRequest, InferResponse, Parts, Timing
 from foretell.server.doors import Door
 
 __all__ = ["Content", "Seen", "answers_of", "request_of", "see"]
 
-Content = bytes | bytearray | memoryview | Base64
+Content = bytes | bytearray | memoryview | Parts | Base64
 """One encoded picture."""
 
 

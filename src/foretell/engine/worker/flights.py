@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from foretell.dtypes import dtype_of
 from foretell.engine.worker.frames import (
+    ALIGN,
     IN_SLOT,
     INLINE_BYTES,
     JOB,
@@ -113,7 +114,7 @@ class Flights:
 
     def _send_slot(self, job: int, rows: int, packed: Packed, slot: int) -> None:
         if not self._closed and self._slots is not None:
-            self._slots.touch(slot)
+            self._slots.touch(slot, packed.total_bytes)
             self._link.send(parts_in_slot(JOB, job, rows, packed, slot))
 
     def answer(self, head: Head, frame: Place, length: int) -> None:
@@ -130,8 +131,8 @@ class Flights:
         elif self._slots is None or head.slot != flight.slot:
             raise FrameBroken(f"an answer in slot {head.slot}, which is not its own")
         else:
-            self._slots.touch(flight.slot)
             arrays = read_tensors(frame, length, head, self._slots.outputs(flight.slot), SLOT_BYTES)
+            self._slots.touch(flight.slot, sum(array.nbytes + ALIGN for array in arrays))
         _check(arrays, flight)
         if flight.dtypes is self._picture_dtypes:
             arrays[-1] = errors_of(arrays[-1])

@@ -20,6 +20,10 @@ __all__ = ["SLOTS", "SLOT_BYTES", "Slots", "offered"]
 SLOTS = 4
 SLOT_BYTES = 1 << 28
 """Most bytes of a job's inputs, and of its outputs."""
+_TRIMMED_BYTES = 1 << 21
+"""Least bytes of a half of a slot that are given back at once."""
+_TRIMS = 16
+"""Calls after which all are."""
 _SEALS = "F_ADD_SEALS", "F_SEAL_SEAL", "F_SEAL_SHRINK", "F_SEAL_GROW"
 
 
@@ -35,7 +39,8 @@ class Slots:
         """Map them; the descriptor stays the caller's."""
         self._memory: mmap.mmap | None = mmap.mmap(fd, 2 * SLOTS * SLOT_BYTES)
         self._free = list(range(SLOTS))
-        self._touched: dict[int, bool] = {}
+        self._used: dict[int, int] = {}
+        self._lately: set[int] = set()
 
     @staticmethod
     def create() -> int:
@@ -70,20 +75,26 @@ class Slots:
         for at, part, size in offsets(packed):
             np.frombuffer(place, np.uint8, size, at)[:] = np.frombuffer(part, np.uint8) if size else 0
 
-    def touch(self, slot: int) -> None:
-        """Remember that a slot was written to."""
-        self._touched[slot] = True
+    def touch(self, slot: int, nbytes: int) -> None:
+        """Remember that so many bytes of a half of a slot were written to."""
+        self._lately.add(slot)
+        if nbytes > self._used.get(slot, 0):
+            self._used[slot] = nbytes
 
     def trim(self) -> None:
-        """Give the memory of slots back that were not written to since the last call."""
+        """Give some memory of slots back that were not written to since the last call: all of it takes long."""
         if self._memory is None:
             return
-        for slot, lately in list(self._touched.items()):
-            if lately:
-                self._touched[slot] = False
+        for slot, used in list(self._used.items()):
+            if slot in self._lately:
+                self._lately.discard(slot)
             elif slot in self._free:
-                self._memory.madvise(mmap.MADV_REMOVE, 2 * slot * SLOT_BYTES, 2 * SLOT_BYTES)
-                del self._touched[slot]
+                left = max(0, used - max(_TRIMMED_BYTES, used // _TRIMS)) & -mmap.PAGESIZE
+                for half in (2 * slot, 2 * slot + 1):
+                    self._memory.madvise(mmap.MADV_REMOVE, half * SLOT_BYTES + left, used - left)
+                self._used[slot] = left
+                if not left:
+                    del self._used[slot]
 
     def close(self) -> None:
         """Let the memory go, once nobody looks at it any more. Idempotent."""

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from foretell.request import Base64
+from foretell.request import Base64, Parts
 
 __all__ = ["MOST_ELEMENT_BYTES", "TextsBroken", "join_texts", "list_texts", "split_texts"]
 
@@ -29,7 +29,9 @@ class TextsBroken(Exception):
 
 
 def list_texts(array: NDArray[Any]) -> list[bytes | memoryview]:
-    """Return the elements of an array of `str`, bytes, `Base64` or None, in C order, each after its length. No copies.
+    """Return what is in an array of `str`, bytes, `Base64`, `Parts` or None, in C order, each after its length.
+
+    Bytes are not copied.
 
     Raises:
         TextsBroken: An element is something else, or too long.
@@ -46,14 +48,21 @@ def list_texts(array: NDArray[Any]) -> list[bytes | memoryview]:
             content, flag = memoryview(value), _RAW
         elif isinstance(value, Base64):
             content, flag = value.content, _BASE64
+        elif isinstance(value, Parts):
+            parts += (_LENGTH.pack(_checked(len(value)) | _RAW), *value.parts)
+            continue
         elif value is None:
             content, flag = b"", _MISSING
         else:
             raise TextsBroken(f"an element of type {type(value).__name__}, expected str or bytes")
-        if len(content) > MOST_ELEMENT_BYTES:
-            raise TextsBroken(f"an element of {len(content)} bytes, at most {MOST_ELEMENT_BYTES} expected")
-        parts += (_LENGTH.pack(len(content) | flag), content)
+        parts += (_LENGTH.pack(_checked(len(content)) | flag), content)
     return parts
+
+
+def _checked(length: int) -> int:
+    if length > MOST_ELEMENT_BYTES:
+        raise TextsBroken(f"an element of {length} bytes, at most {MOST_ELEMENT_BYTES} expected")
+    return length
 
 
 def join_texts(array: NDArray[Any]) -> bytes:

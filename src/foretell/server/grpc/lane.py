@@ -29,6 +29,8 @@ from foretell.server.http2.writing import Writing
 __all__ = ["Asker", "Lane"]
 
 _LOG = logging.getLogger("foretell.server")
+_HEAD_BYTES = 512
+"""Of a message; its address, if it can be read by hand, is in them."""
 _Key = tuple[Door, float | None, int]
 
 
@@ -105,6 +107,9 @@ class Lane:
         Raises:
             ForetellError: It is refused; the asker was told nothing.
         """
+        if type(data) is not bytes:  # a large one is a view
+            self._take_large(memoryview(data), asker, timeout_s, request_id)
+            return
         address = address_of(data)
         door = None if address is None else self._door_of(address)
         if address is None or door is None:
@@ -127,6 +132,15 @@ class Lane:
             self._waiting[key] = [asked]
         else:
             same.append(asked)
+
+    def _take_large(self, data: memoryview, asker: Asker, timeout_s: float | None, request_id: str) -> None:
+        """Ask a large message, which is not copied where it is of pictures."""
+        address = address_of(bytes(data[:_HEAD_BYTES]))
+        door = None if address is None else self._door_of(address)
+        if door is not None and door.pictures is not None:
+            self._take_slowly(data, None, asker, timeout_s, request_id, door)
+        else:
+            self.take(bytes(data), asker, timeout_s, request_id)
 
     def _door_of(self, address: Address) -> Door | None:
         """Return the door of a version; None: no such version answers, and the long way tells why."""
@@ -177,15 +191,15 @@ class Lane:
 
     def _take_slowly(
         self,
-        data: bytes,
+        data: bytes | memoryview,
         address: Address | None,
         asker: Asker,
         timeout_s: float | None,
         request_id: str,
         door: Door | None = None,
     ) -> None:
-        seen = door is not None and door.pictures is not None
-        message, raws = parse_cut(data) if seen else (parse(pb.ModelInferRequest, data), None)
+        has_pictures = door is not None and door.pictures is not None
+        message, raws = parse_cut(data) if has_pictures else (parse(pb.ModelInferRequest, bytes(data)), None)
         door = self._service.doors.of(message.model_name, message.model_version)
         proto = proto_of(door)
         request, asked = proto.decode(
@@ -197,7 +211,7 @@ class Lane:
             return
         is_plain = asked.raw and not asked.say_final and not asked.pictures
         is_plain = is_plain and not any(classes for _, classes in asked.outputs)
-        if address is not None and is_plain and not _are_columns(door, message):
+        if address is not None and type(data) is bytes and is_plain and not _are_columns(door, message):
             own_s = sooner(None, dict(request.parameters))
             proto.plain.learn(data, address, request, own_s, tuple(index for index, _ in asked.outputs))
         door.prepared.observe_each((perf_counter() - asker.began,))

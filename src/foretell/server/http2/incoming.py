@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING
 
+from foretell.server.bodies import JOINED_BYTES, Body
 from foretell.server.http2.frames import (
     END_HEADERS,
     END_STREAM,
@@ -27,7 +30,6 @@ WINDOW = 16 << 20
 """Bytes of all bodies that a client may send before it is given room again."""
 STREAM_WINDOW = 1 << 20
 _SMALL_BYTES = 256
-_UNCOPIED_BYTES = 1 << 20
 _CONTINUATIONS = 16
 
 
@@ -150,8 +152,8 @@ class Incoming:
         connection = self._connection
         desk, limits = connection.desk, connection.desk.settings
         if stream.body is None:
-            stream.body = bytearray()
-        stream.body += payload
+            stream.body = Body()
+        stream.body.add(payload)
         connection.hold(stream, len(payload))
         if stream.received > limits.max_body_bytes + 5:
             desk.too_large(stream, crowded=False)
@@ -168,22 +170,30 @@ class Incoming:
             raise Broken(Code.PROTOCOL_ERROR, "content-length: it is not the length of the body", stream.id)
         taker = head.taker
         if taker.whole:
-            body = stream.body
-            if body is not None:
-                body += payload
-                # A large one is copied by who takes the message out of it.
-                payload = bytes(body) if len(body) < _UNCOPIED_BYTES else cast("bytes", body)
-                stream.body = None
-                self._connection.hold(stream, -stream.held)
-            if len(payload) > self._connection.desk.settings.max_body_bytes + 5:
-                self._connection.desk.too_large(stream, crowded=False)
-                return
-            taker.take(stream, payload)
+            self._take_whole(stream, payload)
             return
         if payload:
             taker.feed(stream, payload)
         if not stream.closed:
             taker.end(stream)
+
+    def _take_whole(self, stream: Stream, payload: bytes) -> None:
+        """Hand on a body that is complete, `payload` being the last of it."""
+        connection, body, stream.body = self._connection, stream.body, None
+        if body is not None:
+            connection.hold(stream, -stream.held)
+        if stream.received > connection.desk.settings.max_body_bytes + 5:
+            connection.desk.too_large(stream, crowded=False)
+        elif body is None:
+            stream.head.taker.take(stream, payload)
+        else:
+            body.add(payload)
+            if body.size <= JOINED_BYTES:
+                stream.head.taker.take(stream, b"".join(body.parts()))
+                return
+            joining = connection.loop.run_in_executor(None, b"".join, body.parts())
+            stream.cancel = joining.cancel
+            joining.add_done_callback(partial(_joined, stream))
 
     def _data_of_none(self, id: int) -> None:
         """Data of a stream that is not open: one that was answered before its end may still send some."""
@@ -193,6 +203,12 @@ class Incoming:
         connection.patience.bear()
         if id not in connection.ended_early and not connection.going:
             connection.out.write(reset(id, Code.STREAM_CLOSED))
+
+
+def _joined(stream: Stream, joining: asyncio.Future[bytes]) -> None:
+    if not joining.cancelled() and not stream.closed:
+        stream.cancel = None
+        stream.head.taker.take(stream, joining.result())
 
 
 def _bare(flags: int, payload: bytes) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
+from foretell.server.bodies import Body
 from foretell.server.http2.heads import Head
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Stream:
         self.window = window
         self.ended = self.closed = False
         self.received = self.held = self.taken = 0
-        self.body: bytearray | None = None
+        self.body: Body | None = None
         self.outbox: bytearray | None = None
         self.trailers: bytes | None = None
         self.cancel: Callable[[], Any] | None = None
