@@ -254,7 +254,7 @@ def test_a_bar_is_shown_only_when_asked(tmp_path, sum_model, capsys):
     given = write(tmp_path / "i.csv", numbers(10))
     predict_files(sum_model("ab"), [given], str(tmp_path / "o.csv"))
     assert capsys.readouterr().err == ""
-    predict_files(sum_model("ab"), [given], str(tmp_path / "o.csv"), progress=True)
+    predict_files(sum_model("ab"), [given], str(tmp_path / "o.csv"), progress="bar")
     assert "predict" in capsys.readouterr().err
 
 

@@ -26,7 +26,7 @@ from foretell.bulk.cut import MAX_ROW_BYTES
 from foretell.bulk.drawing import Drawing
 from foretell.bulk.pictures import PictureSource, find_pictures
 from foretell.bulk.plan import given_by, plan_of
-from foretell.bulk.progress import Progress
+from foretell.bulk.progress import Progress, Shown
 from foretell.bulk.quarantine import check_quarantine, quarantine_format
 from foretell.bulk.running import Interrupted, run_job
 from foretell.bulk.sources import STDIN, open_source
@@ -47,7 +47,7 @@ def predict_files(
     *,
     keep: Keep = (),
     draw: str | None = None,
-    progress: bool = False,
+    progress: Shown = "nothing",
     threads: int | None = None,
     max_row_bytes: int = MAX_ROW_BYTES,
     chunk_rows: int = CHUNK_ROWS,
@@ -67,7 +67,7 @@ def predict_files(
             output.
         keep: Names of input columns to put before the predictions, or "all".
         draw: For pictures: file or folder for copies with what was found in them.
-        progress: Whether to show a bar on standard error.
+        progress: What is shown on standard error while it runs.
         threads: Chunks answered at once; None: one for each core.
         max_row_bytes: Longest row of a text file.
         chunk_rows: About so many rows are answered, and put into the journal, at once.
@@ -124,7 +124,7 @@ def _see(
     out: str | None,
     keep: Keep,
     draw: str | None,
-    progress: bool,
+    progress: Shown,
     workers: int,
 ) -> Summary:
     """Predict pictures."""

@@ -24,9 +24,7 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 class Progress:
     """Tells how far a job is. For one thread."""
 
-    def __init__(
-        self, sources: Sequence[Source], *, shown: Shown | bool, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, sources: Sequence[Source], *, shown: Shown, clock: Callable[[], float] = time.monotonic) -> None:
         """Show nothing yet.
 
         Args:
@@ -36,7 +34,7 @@ class Progress:
         """
         known = [s.size_bytes for s in sources]
         self._total = sum(known) if all(known) else None  # of a pipe or an archive nobody knows
-        self._shown = shown if isinstance(shown, str) else "bar" if shown else "nothing"
+        self._shown = shown
         self._clock = clock
         self._bar: Any = None
         self._began = self._said = clock()

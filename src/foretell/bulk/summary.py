@@ -70,14 +70,18 @@ class Summary:
         """Return it as a person reads it, a line each."""
         said = [self._what()]
         if self.errors:
-            gone = f'they are in "{self.quarantine}"' if self.quarantine else "they were skipped"
-            said.append(f"errors: {self.errors:,} of {self.read_rows:,} rows got no answer, {gone}")
+            said.append(self.errors_line())
         if self.spent_s:
             parts = ", ".join(f"{step} {self.spent_s.get(step, 0.0):.2f} s" for step in STEPS)
             said.append(f"processor time: {parts}")
         for name, found in self.predictions.items():
             said += _of_labels(name, found["labels"]) if "labels" in found else _of_numbers(name, found)
         return said
+
+    def errors_line(self) -> str:
+        """Return what became of rows that got no answer."""
+        gone = f'they are in "{self.quarantine}"' if self.quarantine else "they were skipped"
+        return f"{self.errors:,} of {self.read_rows:,} rows got no answer; {gone}"
 
     def _what(self) -> str:
         files = f"{self.files:,} file{'s' * (self.files != 1)}"

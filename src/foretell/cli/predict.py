@@ -9,6 +9,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from foretell.cli.predict_report import add_options as add_report_options
+from foretell.cli.predict_report import check, on_error, report, shown
 from foretell.cli.predict_video import add_options, predicted
 from foretell.errors import ConfigError
 
@@ -39,6 +41,7 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
         "--draw", metavar="PATH", help="for pictures: a file or a folder for copies with boxes and labels"
     )
     add_options(parser)
+    add_report_options(parser)
     parser.add_argument("--trust", action="store_true", help="open a file that may run code, boxed in")
     parser.add_argument("--threads", "--workers", type=_positive, help="chunks answered at once; one for each core")
     parser.add_argument("--chunk-rows", metavar="N", type=_positive, help="rows that are kept, or done again, at once")
@@ -56,6 +59,7 @@ def _run(args: argparse.Namespace) -> int:
     from foretell.model.load import load
 
     keep_pandas_out()
+    check(args)
     with load(args.model, trust=args.trust) as model:
         if not model.signature.fields:
             raise ConfigError(_takes_tensors(args.model, model.info()["notes"]))
@@ -69,11 +73,12 @@ def _run(args: argparse.Namespace) -> int:
                     args.out,
                     keep="all" if args.keep == "all" else [c.strip() for c in args.keep.split(",") if c.strip()],
                     draw=args.draw,
-                    progress=sys.stderr.isatty(),
+                    progress=shown(args),
                     threads=args.threads,
                     chunk_rows=args.chunk_rows or CHUNK_ROWS,
                     format_name=args.format,
                     overwrite=args.overwrite,
+                    **on_error(args),
                     model_digest=model_digest(args.model),
                     crew=_crew(args, model),
                 )
@@ -82,13 +87,7 @@ def _run(args: argparse.Namespace) -> int:
             return _TERMINATED if isinstance(e.__cause__, _Terminated) else _INTERRUPTED
         notes = [*model.info()["notes"], *summary.notes]
         kinds = ", ".join(f"{r['kind']} from {r['rows_from']} rows" for r in model.info()["runners"])
-    if args.verbose:
-        for note in notes:
-            sys.stderr.write(f"note: {note}\n")
-        sys.stderr.write(f"runtimes: {kinds}\n")
-    if args.out and (args.verbose or sys.stderr.isatty()):
-        rate = summary.rows / max(summary.seconds, 1e-9)
-        sys.stderr.write(f"{args.out}: {summary.rows:,} rows in {summary.seconds:.2f} s, {rate:,.0f} rows/s\n")
+    report(args, summary, notes, kinds)
     return 0
 
 
