@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter
 from types import MappingProxyType
 from typing import Any
@@ -16,11 +16,12 @@ from typing import Any
 from foretell.engine.engine import Engine
 from foretell.errors import ForetellError, InternalError, RequestTooLarge
 from foretell.model.data.table import Prepared
+from foretell.protocol.picture_rows import decode_pictures
 from foretell.protocol.predict_rows import decode_rows
 from foretell.protocol.status import Refused
 from foretell.request import InferRequest, InferResponse
 from foretell.server.doors import Door, Doors
-from foretell.server.pictures import request_of
+from foretell.server.pictures import Content, request_of
 from foretell.server.urgency import Urgency
 
 __all__ = ["MOST_ROWS", "Asking", "Done", "Question"]
@@ -95,7 +96,9 @@ class Asking:
         try:
             door = self._doors.of(self._model, self._version)
             if not is_text:
-                self._see(question, door, message, request_id)
+                self._see(question, door, [message], request_id)
+            elif door.pictures is not None:
+                self._see(question, door, decode_pictures(message, door.pictures.inputs[0].name), request_id)
             elif len(message) > _BODY_BYTES:
                 self._later(question, door, message, request_id)
             else:
@@ -124,11 +127,13 @@ class Asking:
 
         future.add_done_callback(prepared)
 
-    def _see(self, question: Question, door: Door, picture: bytes, request_id: str) -> None:
+    def _see(self, question: Question, door: Door, pictures: Sequence[Content], request_id: str) -> None:
         if door.pictures is None:
             raise Refused("frame: this model takes rows, not pictures; send them as JSON, in a message of text")
+        if not pictures:
+            raise Refused('"instances": there is no picture in it; send one at least')
         request = request_of(
-            door, [picture], version=self._version, request_id=request_id, deadline=self._deadline(),
+            door, pictures, version=self._version, request_id=request_id, deadline=self._deadline(),
             priority=self._urgency.priority,
         )  # fmt: skip
         self._start(question, door, request)
