@@ -1,6 +1,7 @@
 """Runs jobs in forked children, and kills them: a line of JSON in, a line of JSON out.
 
-Everything is imported once, so that a child is at work within milliseconds. Each call of the model adds a line to a log.
+Everything is imported once, so that a child is at work within milliseconds. Each call of the model adds a line
+to a log.
 """
 
 import json
@@ -60,7 +61,7 @@ def main():
         if child == 0:
             try:
                 run(asked)
-            except BaseException as e:
+            except BaseException as e:  # noqa: BLE001 - this process ends with it
                 sys.stderr.write(f"{type(e).__name__}: {e}\n")
                 sys.stderr.flush()
                 os._exit(1)
