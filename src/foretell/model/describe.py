@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from dataclasses import fields as dataclass_fields
 from typing import Any, TypeVar, get_args
@@ -34,13 +34,16 @@ _TASKS: dict[str, type[Regression] | type[Classification] | type[Detection] | ty
 T = TypeVar("T")
 
 
-def digest_of(signature: Signature, task: Task, runners: Sequence[Runner]) -> str:
-    """Return a sha256 of everything that an answer depends on: the same wherever the same model is loaded."""
-    ways = [
-        [r.kind, r.file, r.rows_from, r.chunk_rows, dict(r.options), hashlib.sha256(r.content).hexdigest()]
-        for r in runners
-    ]
-    facts = {"signature": write_signature(signature), "task": write_task(task), "runners": ways}
+def digest_of(signature: Signature, task: Task, runner: Runner) -> str:
+    """Return a sha256 of what an answer depends on: the same wherever the same model is loaded.
+
+    Args:
+        signature: Of the model.
+        task: Of the model.
+        runner: The one for a single row. Others give the same answers, and are there or not by what is installed.
+    """
+    way = [runner.kind, runner.file, dict(runner.options), hashlib.sha256(runner.content).hexdigest()]
+    facts = {"signature": write_signature(signature), "task": write_task(task), "runner": way}
     return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
 
 

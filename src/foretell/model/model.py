@@ -181,7 +181,7 @@ class Model:
         return _join([runtime.infer(chunk) for chunk in _chunks(inputs, rows, chunk_rows)])
 
     def info(self) -> dict[str, Any]:
-        """Return plain facts: format, task, runners, digest of all of them, versions, notes."""
+        """Return plain facts: format, task, runners, digest, versions, notes."""
         opened = self._opened
         return {
             "name": self.name,
@@ -197,7 +197,7 @@ class Model:
 
     @cached_property
     def _digest(self) -> str:
-        return digest_of(self.signature, self.task_reader, self._runners)
+        return digest_of(self.signature, self.task_reader, self._runners[0])
 
     def close(self) -> None:
         """Close its runtimes and threads. Idempotent."""
