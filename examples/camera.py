@@ -128,8 +128,8 @@ class Camera:
             if task is not None and not task.done():
                 self.tally.unsent += 1
                 continue
-            number += 1
             self.sent[number] = captured
+            number += 1
             task = asyncio.create_task(self.socket.send(jpeg))
             await asyncio.sleep(0)
         await asyncio.sleep(1.0)  # what is in flight

@@ -16,12 +16,12 @@ def test_the_newest_frame_takes_the_place_of_the_one_that_waits():
     stream = Freshest("latest", 1)
     assert stream.offer("a") is None
     first = stream.next()
-    assert (first.number, first.item) == (1, "a")
+    assert (first.number, first.item) == (0, "a")
     assert stream.offer("b") is None
     assert stream.offer("c").item == "b"
     assert stream.offer("d").item == "c"
     assert stream.next() is None
-    assert numbers(stream.settle(first)) == [(1, "answered", 2)]
+    assert numbers(stream.settle(first)) == [(0, "answered", 2)]
     assert stream.next().item == "d"
 
 
@@ -31,8 +31,8 @@ def test_an_answer_after_that_of_a_newer_frame_is_stale():
     first = stream.next()
     stream.offer("b")
     second = stream.next()
-    assert numbers(stream.settle(second)) == [(2, "answered", 0)]
-    assert numbers(stream.settle(first)) == [(1, "stale", 0)]
+    assert numbers(stream.settle(second)) == [(1, "answered", 0)]
+    assert numbers(stream.settle(first)) == [(0, "stale", 0)]
 
 
 def test_a_failed_frame_makes_no_other_stale():
@@ -41,8 +41,8 @@ def test_a_failed_frame_makes_no_other_stale():
     first = stream.next()
     stream.offer("b")
     second = stream.next()
-    assert numbers(stream.settle(second, failed=True)) == [(2, "failed", 0)]
-    assert numbers(stream.settle(first)) == [(1, "answered", 0)]
+    assert numbers(stream.settle(second, failed=True)) == [(1, "failed", 0)]
+    assert numbers(stream.settle(first)) == [(0, "answered", 0)]
 
 
 def test_every_frame_is_answered_in_its_order():
@@ -53,7 +53,7 @@ def test_every_frame_is_answered_in_its_order():
     assert stream.next() is None
     assert stream.settle(second, failed=True) == []
     assert stream.next() is None, "what is held for its turn counts as in flight: it takes memory too"
-    assert numbers(stream.settle(first)) == [(1, "answered", 0), (2, "failed", 0)]
+    assert numbers(stream.settle(first)) == [(0, "answered", 0), (1, "failed", 0)]
     assert stream.next().item == "c"
 
 
@@ -63,7 +63,7 @@ def test_what_waits_can_be_given_up():
         stream.offer(item)
     first = stream.next()
     assert [frame.item for frame in stream.give_up()] == ["b", "c"]
-    assert numbers(stream.settle(first)) == [(1, "answered", 2)]
+    assert numbers(stream.settle(first)) == [(0, "answered", 2)]
 
 
 def test_how_far_a_frame_is_from_the_last_one_answered():
@@ -98,7 +98,7 @@ class Camera(RuleBasedStateMachine):
     @rule(count=st.integers(1, 5))
     def offer(self, count):
         for _ in range(count):
-            self.stream.offer(self.stream.offered + 1)
+            self.stream.offer(self.stream.offered)
 
     @precondition(lambda self: self.stream is not None and self.stream.can_start)
     @rule(target=running)
@@ -106,9 +106,9 @@ class Camera(RuleBasedStateMachine):
         frame = self.stream.next()
         assert frame.number == frame.item
         if self.mode == "latest":
-            assert frame.number == self.stream.offered, "the newest that came is the one that is started"
+            assert frame.number == self.stream.offered - 1, "the newest that came is the one that is started"
         else:
-            assert frame.number == self.started + 1 + self.given_up
+            assert frame.number == self.started + self.given_up
         self.started += 1
         return frame
 
@@ -136,7 +136,7 @@ class Camera(RuleBasedStateMachine):
     def answers_are_in_order(self):
         answered = [d.frame.number for d in self.told if d.outcome == "answered"]
         assert answered == sorted(set(answered))
-        newest = 0
+        newest = -1
         for d in self.told:
             if d.outcome == "stale":
                 assert d.frame.number < newest

@@ -42,7 +42,7 @@ def told(number: int, tag: Tag, arrived: float, age_s: float, dropped: int) -> d
     """Return what is said of any frame.
 
     Args:
-        number: Of the frame.
+        number: Of the frame, from 0 on.
         tag: That the client gave it.
         arrived: Seconds since 1970.
         age_s: Seconds since then.

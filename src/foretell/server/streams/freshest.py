@@ -27,7 +27,7 @@ class Frame(Generic[T]):
     """One frame."""
 
     number: int
-    """In its stream, from 1 on."""
+    """In its stream, from 0 on."""
     item: T
     """Whatever was offered."""
     outcome: Outcome | None = None
@@ -62,7 +62,7 @@ class Freshest(Generic[T]):
         self._most = in_flight
         self._waiting: deque[Frame[T]] = deque()
         self._started: deque[Frame[T]] = deque()
-        self._last = 0
+        self._last = -1
         self._untold = 0
         self.offered = self.dropped = self.answered = self.stale = self.failed = 0
 
@@ -94,12 +94,12 @@ class Freshest(Generic[T]):
 
     def offer(self, item: T) -> Frame[T] | None:
         """Take a new frame, and return the one that is dropped for it."""
-        self.offered += 1
         dropped = None
         if self._is_latest and self._waiting:
             dropped = self._waiting.popleft()
             self._drop(1)
         self._waiting.append(Frame(self.offered, item))
+        self.offered += 1
         return dropped
 
     @property
