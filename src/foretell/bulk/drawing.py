@@ -57,7 +57,7 @@ class Drawing:
             )
         self._paths = dict(zip(files, self._targets(files), strict=True))
         for path in {self._target} if self._is_file else self._paths.values():
-            if path.exists() and any(os.path.samefile(path, file) for file in files):
+            if path.exists() and any(os.path.exists(file) and os.path.samefile(path, file) for file in files):
                 raise ConfigError(f'--draw "{target}": would be written over "{path}"; name another place')
         self._small: dict[str, Image] = {}
         self._lock = threading.Lock()

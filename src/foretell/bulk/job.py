@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import partial
 
 from foretell import machine
@@ -23,14 +22,13 @@ from foretell.bulk.chunks import CHUNK_ROWS
 from foretell.bulk.columns import Keep
 from foretell.bulk.crew import Crew, ThreadCrew
 from foretell.bulk.cut import MAX_ROW_BYTES
-from foretell.bulk.drawing import Drawing
-from foretell.bulk.pictures import PictureSource, find_pictures
 from foretell.bulk.plan import given_by, plan_of
 from foretell.bulk.progress import Progress, Shown
 from foretell.bulk.quarantine import check_quarantine, quarantine_format
 from foretell.bulk.running import Interrupted, run_job
+from foretell.bulk.seeing import predict_pictures
 from foretell.bulk.sources import STDIN, open_source
-from foretell.bulk.straight import answer_pictures, go_straight, is_stream, stream_format
+from foretell.bulk.straight import go_straight, is_stream, stream_format
 from foretell.bulk.summary import Summary
 from foretell.errors import ConfigError
 
@@ -92,7 +90,18 @@ def predict_files(
     workers = threads or machine.cores()
     if model.signature.image is not None:
         _stay_here(crew)
-        return _see(model, inputs, out, keep, draw, progress, workers)
+        return predict_pictures(
+            model,
+            inputs,
+            out,
+            keep=keep,
+            draw=draw,
+            format_name=format_name,
+            on_error=on_error,
+            quarantine=quarantine,
+            progress=progress,
+            threads=threads,
+        )
     if draw is not None:
         raise ConfigError("--draw: the model takes no pictures; leave it out")
     given = given_by(inputs)
@@ -116,28 +125,3 @@ def predict_files(
 def _stay_here(crew: MakesCrew | None) -> None:
     if crew is not None:
         raise ConfigError("--on: only rows of files, into files, are answered on a cluster; name them, and -o OUT")
-
-
-def _see(
-    model: Predictor,
-    inputs: Sequence[str],
-    out: str | None,
-    keep: Keep,
-    draw: str | None,
-    progress: Shown,
-    workers: int,
-) -> Summary:
-    """Predict pictures."""
-    began = time.perf_counter()
-    files = find_pictures(inputs)
-    kind = stream_format(out, None)
-    if keep:
-        raise ConfigError("--keep: pictures have no columns; leave it out")
-    drawing = None if draw is None else Drawing(draw, files)
-    source = PictureSource(files, workers)
-    work = partial(answer_pictures, model, How((kind.part,)), drawing)
-    with Progress([source], shown=progress) as bar:
-        summary = go_straight(work, [source], files[:1], out, kind, bar, workers, began)
-    if drawing is not None:
-        drawing.finish()
-    return replace(summary, files=len(files))

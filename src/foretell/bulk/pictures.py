@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from foretell.bulk.blocks import START, Fault, Mark, Origin, Rows
 from foretell.errors import ConfigError
@@ -80,24 +80,27 @@ def _is_picture(path: Path) -> bool:
 class PictureSource:
     """All pictures of a job."""
 
-    def __init__(self, files: Sequence[str], threads: int = 1) -> None:
+    def __init__(self, files: Sequence[str], threads: int = 1, contents: Sequence[bytes] | None = None) -> None:
         """Divide files among threads.
 
         Args:
             files: Of all pictures, in order; at least one.
             threads: That take blocks. A few pictures are divided so that none of them is idle.
+            contents: Of those that are no files, such as standard input.
         """
         self._in_block = max(1, min(_MOST_IN_BLOCK, len(files) // threads))
         self.name = files[0]
         self._files = files
-        self._sizes = [os.path.getsize(f) for f in files]
+        self._pictures: Sequence[Any] = files if contents is None else contents
+        self._sizes = [os.path.getsize(f) for f in files] if contents is None else [len(c) for c in contents]
         self.size_bytes = sum(self._sizes)
 
     def blocks(self, start: Mark = START) -> Iterator[Block]:
         """Yield a few files at a time."""
         step = self._in_block
         for at in range(start.at, len(self._files), step):
-            yield PictureBlock(self._files[at : at + step], sum(self._sizes[at : at + step]), at)
+            some = slice(at, at + step)
+            yield PictureBlock(self._files[some], self._pictures[some], sum(self._sizes[some]), at)
 
 
 @dataclass(frozen=True)
@@ -105,6 +108,9 @@ class PictureBlock:
     """Some pictures."""
 
     files: Sequence[str]
+    """Their names."""
+    pictures: Sequence[Any]
+    """The same, or their encoded bytes."""
     size_bytes: int
     first: int = 0
 
@@ -120,7 +126,7 @@ class PictureBlock:
 
     def parse(self) -> Rows:
         """Return the files; the model reads them."""
-        return Rows(self.files, {}, len(self.files))
+        return Rows(self.pictures, {}, len(self.files))
 
     def place(self, row: int | None) -> str:
         """Return the file."""
@@ -132,8 +138,8 @@ class PictureBlock:
 
     def without(self, rows: Sequence[int]) -> Block:
         """Return the block without some of its files."""
-        left_out = set(rows)
-        return replace(self, files=[f for row, f in enumerate(self.files) if row not in left_out])
+        kept = [row for row in range(len(self.files)) if row not in set(rows)]
+        return replace(self, files=[self.files[r] for r in kept], pictures=[self.pictures[r] for r in kept])
 
     def origins(self, rows: Sequence[int]) -> list[Origin]:
         """Return nothing but their number: a picture is its file."""

@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from typing import BinaryIO
 
-from foretell.bulk.answering import Answer, How, Refusal, encode_rows
-from foretell.bulk.blocks import Predictor, Source
+from foretell.bulk.answering import Answer, Refusal
+from foretell.bulk.blocks import Source
 from foretell.bulk.chunks import Chunk, blocks_as_chunks, named
 from foretell.bulk.crew import ThreadCrew
-from foretell.bulk.drawing import Drawing
-from foretell.bulk.encode import to_arrow
 from foretell.bulk.formats import FORMATS, Format, format_named, format_of
 from foretell.bulk.places import storage_of
 from foretell.bulk.progress import Progress
@@ -31,7 +29,7 @@ from foretell.bulk.targets import check_file, no_format
 from foretell.bulk.writer import Writer
 from foretell.errors import InvalidInput
 
-__all__ = ["answer_pictures", "go_straight", "is_stream", "opened", "refused", "stream_format"]
+__all__ = ["go_straight", "in_order", "is_stream", "opened", "refused", "stream_format"]
 
 Work = Callable[[Chunk, threading.Event], Answer]
 
@@ -80,7 +78,7 @@ def go_straight(
         take_bad = stack.enter_context(quarantining(quarantine))[0] if quarantine is not None else None
         stack.callback(writer.abandon)
         with closing(ThreadCrew(work, workers).run(chunks)) as done:
-            for chunk, answer in _in_order(done):
+            for chunk, answer in in_order(done):
                 told.add(chunk, answer)
                 with told.spent.on("write"):
                     writer.append(answer.columns, answer.encoded, answer.rows)
@@ -137,25 +135,8 @@ def refused(refusal: Refusal, rows_before: int) -> InvalidInput:
     return InvalidInput(f"{place}{text}", column=refusal.column, row=row)
 
 
-def answer_pictures(model: Predictor, how: How, drawing: Drawing | None, chunk: Chunk, stop: threading.Event) -> Answer:
-    """Predict some pictures, and draw copies; the answer has any number of rows."""
-    (block,) = chunk.blocks
-    try:
-        rows = block.parse()
-        answered = model.predict_pictures(rows.data)
-    except InvalidInput as e:  # it names the file
-        return Answer(b"", (), 0, 0, refusal=Refusal(str(e), "", None, None, e.column))
-    if drawing is not None:
-        drawing.take(rows.data, answered)
-    columns = to_arrow(answered.to_columns())
-    count = len(next(iter(columns.values())))
-    tally = Tally()
-    tally.take(columns)
-    encoded = encode_rows(how.kind_of(chunk), [columns])
-    return Answer(encoded, tuple(columns), count, rows.count, notes=answered.notes, tally=tally.to_json())
-
-
-def _in_order(done: Iterator[tuple[Chunk, Answer]]) -> Iterator[tuple[Chunk, Answer]]:
+def in_order(done: Iterator[tuple[Chunk, Answer]]) -> Iterator[tuple[Chunk, Answer]]:
+    """Yield answers in the order of their chunks."""
     waiting: dict[int, tuple[Chunk, Answer]] = {}
     number = 0
     for chunk, answer in done:
