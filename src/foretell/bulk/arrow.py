@@ -67,6 +67,17 @@ class ParquetSource:
             if not row:
                 yield _BatchBlock(self, chosen, columns, _empty(schema, columns), 0, 0)
 
+    def count_rows(self) -> int:
+        """Return how many rows it has, as it says itself.
+
+        Raises:
+            InvalidInput: Damaged.
+        """
+        import pyarrow.parquet as pq
+
+        with _reading(self.name, "Parquet"), for_arrow(self._path) as stored, pq.ParquetFile(stored) as file:
+            return int(file.metadata.num_rows)
+
 
 class ArrowSource:
     """One file of the Arrow IPC file or stream format; Feather is the former."""
@@ -110,6 +121,20 @@ class ArrowSource:
                     row += part.num_rows
             if not row:
                 yield _BatchBlock(self, chosen, columns, _empty(reader.schema, columns), 0, 0)
+
+    def count_rows(self) -> int | None:
+        """Return how many rows it has; None where all of it would have to be read for that.
+
+        Raises:
+            InvalidInput: Damaged.
+        """
+        import pyarrow as pa
+
+        if self._is_stream or isinstance(self._path, Far):
+            return None
+        with _reading(self.name, "Arrow"), for_arrow(self._path, mapped=True) as stored:
+            reader = pa.ipc.open_file(stored)
+            return int(sum(reader.get_batch(i).num_rows for i in range(reader.num_record_batches)))
 
     def _batches(self, reader: Any) -> Iterator[pa.RecordBatch]:
         if self._is_stream:
@@ -167,33 +192,36 @@ class _BatchBlock:
 
 
 def _batches_from(file: Any, row: int, batch_rows: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield batches from a row on, cut as they are from the first row: row groups before it are not read."""
-    import pyarrow as pa
+    """Yield batches of so many rows, from a row on at which one of them begins; earlier row groups are not read.
 
+    The reader ends batches where row groups end, if they have dictionaries: those are put together.
+    """
     group, groups = 0, file.metadata.num_row_groups
     while group < groups and row >= (here := file.metadata.row_group(group).num_rows):
         row -= here
         group += 1
-    batches = file.iter_batches(batch_rows, row_groups=range(group, groups), columns=columns)
-    if not row:
-        yield from batches
-        return
     waiting: list[pa.RecordBatch] = []
-    for batch in batches:
+    for batch in file.iter_batches(batch_rows, row_groups=range(group, groups), columns=columns):
+        if not row and not waiting and batch.num_rows == batch_rows:
+            yield batch
+            continue
         skipped = min(row, batch.num_rows)
         row -= skipped
-        waiting.append(batch.slice(skipped))
-        table = pa.Table.from_batches(waiting)
-        while table.num_rows >= batch_rows:
-            yield _one(table.slice(0, batch_rows))
-            table = table.slice(batch_rows)
-        waiting = table.to_batches()
-    if sum(b.num_rows for b in waiting):
-        yield _one(pa.Table.from_batches(waiting))
+        if skipped < batch.num_rows:
+            waiting.append(batch.slice(skipped))
+        while sum(b.num_rows for b in waiting) >= batch_rows:
+            whole, waiting = _parted(waiting, batch_rows)
+            yield whole
+    if waiting:
+        yield _parted(waiting, batch_rows)[0]
 
 
-def _one(table: pa.Table) -> pa.RecordBatch:
-    return table.combine_chunks().to_batches()[0]
+def _parted(batches: list[pa.RecordBatch], rows: int) -> tuple[pa.RecordBatch, list[pa.RecordBatch]]:
+    """Return the first rows in one batch, and the others."""
+    import pyarrow as pa
+
+    table = pa.Table.from_batches(batches)
+    return pa.concat_batches(table.slice(0, rows).to_batches()), table.slice(rows).to_batches()
 
 
 @contextmanager
@@ -237,4 +265,4 @@ def _batch_rows(columns: int) -> int:
 def _empty(schema: pa.Schema, columns: Sequence[str]) -> pa.RecordBatch:
     import pyarrow as pa
 
-    return pa.RecordBatch.from_arrays([pa.array([], schema.field(c).type) for c in columns], list(columns))
+    return pa.RecordBatch.from_arrays([pa.nulls(0, schema.field(c).type) for c in columns], list(columns))
