@@ -144,8 +144,8 @@ def test_the_latest_frame_wins(serve, hold):
         assert len(hold.rows) == 1
         hold.open.set()
         first, last = answers(client, 2)
-    assert [first["frame"], first["dropped"], first["predictions"]] == [0, 48, [1.0]]
-    assert [last["frame"], last["dropped"], last["predictions"]] == [49, 0, [50.0]]
+    assert [first["frame"], first["dropped"], first["predictions"]] == [0, 0, [1.0]]
+    assert [last["frame"], last["dropped"], last["predictions"]] == [49, 48, [50.0]]
     assert counted(server, "held", "answered") == 2
     assert len(hold.rows) == 2
 

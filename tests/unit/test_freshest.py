@@ -21,8 +21,13 @@ def test_the_newest_frame_takes_the_place_of_the_one_that_waits():
     assert stream.offer("c").item == "b"
     assert stream.offer("d").item == "c"
     assert stream.next() is None
-    assert numbers(stream.settle(first)) == [(0, "answered", 2)]
-    assert stream.next().item == "d"
+    assert numbers(stream.settle(first)) == [(0, "answered", 0)]
+    last = stream.next()
+    assert last.item == "d"
+    stream.offer("e")
+    stream.offer("f")
+    assert numbers(stream.settle(last)) == [(3, "answered", 2)], "b and c; e is newer"
+    assert numbers(stream.settle(stream.next())) == [(5, "answered", 1)]
 
 
 def test_an_answer_after_that_of_a_newer_frame_is_stale():
@@ -63,7 +68,9 @@ def test_what_waits_can_be_given_up():
         stream.offer(item)
     first = stream.next()
     assert [frame.item for frame in stream.give_up()] == ["b", "c"]
-    assert numbers(stream.settle(first)) == [(0, "answered", 2)]
+    assert numbers(stream.settle(first)) == [(0, "answered", 0)]
+    stream.offer("d")
+    assert numbers(stream.settle(stream.next())) == [(3, "answered", 2)]
 
 
 def test_how_far_a_frame_is_from_the_last_one_answered():
@@ -129,7 +136,9 @@ class Camera(RuleBasedStateMachine):
         assert s.offered == s.waiting + s.running + s.held + s.answered + s.stale + s.failed + s.dropped
         assert s.running + s.held <= self.most
         assert self.mode == "every" or (s.waiting <= 1 and s.held == 0)
-        assert sum(d.dropped for d in self.told) <= s.dropped
+        newest = max((d.frame.number for d in self.told), default=-1)
+        told = len(self.told) + sum(d.dropped for d in self.told)
+        assert told + sum(f.number < newest for f in s.in_flight) == newest + 1, "every older frame is told of, once"
         assert len(self.told) == s.answered + s.stale + s.failed
 
     @invariant()

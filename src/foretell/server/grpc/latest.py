@@ -1,8 +1,8 @@
 """A ModelStreamInfer in which the newest request wins: those that wait too long are dropped, and counted.
 
 The parameter `stream_mode` of its first request turns it on. Answers say which request they are to by `frame`, how old
-it is by `age_us`, and how many were `dropped` since the last one; one that comes after that of a newer request has
-`stale` and no tensors. Knows no HTTP/2 and no gRPC library: both doors have it.
+it is by `age_us`, and how many older ones were `dropped` and not told of yet; one that comes after that of a newer
+request has `stale` and no tensors. Knows no HTTP/2 and no gRPC library: both doors have it.
 """
 
 from __future__ import annotations

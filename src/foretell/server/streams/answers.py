@@ -46,7 +46,7 @@ def told(number: int, tag: Tag, arrived: float, age_s: float, dropped: int) -> d
         tag: That the client gave it.
         arrived: Seconds since 1970.
         age_s: Seconds since then.
-        dropped: Frames dropped since the last message.
+        dropped: Older frames that were dropped, and of which no message has told yet.
     """
     found: dict[str, Any] = {"frame": number}
     if tag is not None:

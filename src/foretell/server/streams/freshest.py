@@ -40,7 +40,7 @@ class Delivery(NamedTuple, Generic[T]):
     frame: Frame[T]
     outcome: Outcome
     dropped: int
-    """Frames dropped since the last delivery."""
+    """Older frames that were dropped, and of which no delivery has told yet."""
     passed: int
     """How many frames further on it is than the last one answered."""
 
@@ -63,7 +63,8 @@ class Freshest(Generic[T]):
         self._waiting: deque[Frame[T]] = deque()
         self._started: deque[Frame[T]] = deque()
         self._last = -1
-        self._untold = 0
+        self._untold: deque[tuple[int, int]] = deque()
+        """Runs of frames that were dropped: number of the first, and how many."""
         self.offered = self.dropped = self.answered = self.stale = self.failed = 0
 
     @property
@@ -97,7 +98,7 @@ class Freshest(Generic[T]):
         dropped = None
         if self._is_latest and self._waiting:
             dropped = self._waiting.popleft()
-            self._drop(1)
+            self._drop(dropped.number)
         self._waiting.append(Frame(self.offered, item))
         self.offered += 1
         return dropped
@@ -131,15 +132,22 @@ class Freshest(Generic[T]):
         """Drop what waits; return those frames."""
         left = list(self._waiting)
         self._waiting.clear()
-        self._drop(len(left))
+        for frame in left:
+            self._drop(frame.number)
         return left
 
-    def _drop(self, count: int) -> None:
-        self.dropped += count
-        self._untold += count
+    def _drop(self, number: int) -> None:
+        self.dropped += 1
+        first, count = self._untold.pop() if self._untold else (number, 0)
+        if first + count < number:  # one between them was started
+            self._untold.append((first, count))
+            first, count = number, 0
+        self._untold.append((first, count + 1))
 
     def _deliver(self, frame: Frame[T]) -> Delivery[T]:
-        dropped, self._untold = self._untold, 0
+        dropped = 0
+        while self._untold and self._untold[0][0] < frame.number:
+            dropped += self._untold.popleft()[1]
         passed = frame.number - self._last
         if frame.outcome == "answered":
             self.answered += 1
