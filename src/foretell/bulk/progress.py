@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Literal
 
+from foretell.bulk.amounts import amount_of_bytes, amount_of_time
 from foretell.bulk.blocks import Source
 
 __all__ = ["LINE_EVERY_S", "Progress", "Shown"]
@@ -18,7 +19,6 @@ __all__ = ["LINE_EVERY_S", "Progress", "Shown"]
 Shown = Literal["nothing", "bar", "lines"]
 
 LINE_EVERY_S = 10.0
-_UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 class Progress:
@@ -68,10 +68,10 @@ class Progress:
         done = self._bytes_before + self._bytes
         parts = [f"{self._rows:,} rows", f"{self._counts()}"]
         speed = self._bytes / self._elapsed_s()
-        parts.append(f"{_size(speed)}/s")
+        parts.append(f"{amount_of_bytes(speed)}/s")
         if self._total is not None and speed:
             parts.insert(0, f"{100 * done / max(self._total, 1):.0f} %")
-            parts.append(f"{_time(max(self._total - done, 0) / speed)} left")
+            parts.append(f"{amount_of_time(max(self._total - done, 0) / speed)} left")
         return ", ".join(parts)
 
     def _elapsed_s(self) -> float:
@@ -89,17 +89,3 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
-
-
-def _size(count: float) -> str:
-    unit = 0
-    while count >= 1000 and unit < len(_UNITS) - 1:
-        count, unit = count / 1000, unit + 1
-    return f"{count:.1f} {_UNITS[unit]}"
-
-
-def _time(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    return f"{whole // 60} min" if whole < 3600 else f"{whole // 3600} h {whole % 3600 // 60} min"

@@ -71,7 +71,7 @@ class Summary:
         said = [self._what()]
         if self.errors:
             said.append(self.errors_line())
-        if self.spent_s:
+        if self.spent_s and (self.rows_before < self.rows or not self.rows):
             parts = ", ".join(f"{step} {self.spent_s.get(step, 0.0):.2f} s" for step in STEPS)
             said.append(f"processor time: {parts}")
         for name, found in self.predictions.items():

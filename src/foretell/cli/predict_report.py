@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from foretell.errors import ConfigError
 
 if TYPE_CHECKING:
+    from foretell.bulk.columns import Keep
     from foretell.bulk.progress import Shown
     from foretell.bulk.summary import Summary
+    from foretell.model.model import Model
 
-__all__ = ["add_options", "check", "on_error", "report", "shown"]
+__all__ = ["add_options", "check", "foretold", "on_error", "report", "shown"]
 
 _QUARANTINE = "quarantine="
 
@@ -27,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
         default="fail",
         help="of rows that cannot be answered: fail, skip, or quarantine=FILE (.csv .jsonl .parquet)",
     )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done and how long it takes; needs -o")
     parser.add_argument("--json", action="store_true", help="print what was done as a JSON object on stdout; needs -o")
 
 
@@ -37,8 +40,9 @@ def check(args: argparse.Namespace) -> None:
         ConfigError: They do not.
     """
     on_error(args)
-    if args.json and not args.out:
-        raise ConfigError("--json: predictions go to stdout; name a file for them with -o")
+    for flag in ("json", "dry_run"):
+        if getattr(args, flag) and not args.out:
+            raise ConfigError(f"--{flag.replace('_', '-')}: predictions go to stdout; name a file for them with -o")
 
 
 def on_error(args: argparse.Namespace) -> dict[str, Any]:
@@ -60,6 +64,38 @@ def shown(args: argparse.Namespace) -> Shown:
     if sys.stderr.isatty():
         return "bar"
     return "lines" if args.verbose else "nothing"
+
+
+def foretold(args: argparse.Namespace, model: Model, keep: Keep) -> bool:
+    """Say what the job would do, if that is all that was asked for; return whether it was.
+
+    Raises:
+        ConfigError: It is a job of pictures, or of what can be read once only.
+    """
+    if not args.dry_run:
+        return False
+    from foretell import machine
+    from foretell.bulk.digest import model_digest
+    from foretell.bulk.dry_run import forecast, plan_for
+
+    if model.signature.image is not None:
+        raise ConfigError("--dry-run: the model takes pictures, which are not foretold; leave it out")
+    plan = plan_for(
+        model,
+        args.inputs,
+        args.out,
+        keep=keep,
+        format_name=args.format,
+        chunk_rows=args.chunk_rows,
+        model_digest=model_digest(args.model),
+        **on_error(args),
+    )
+    found = forecast(model, plan, keep, args.threads or machine.cores(), overwrite=args.overwrite)
+    if args.json:
+        sys.stdout.write(f"{json.dumps(found.to_json(), ensure_ascii=False)}\n")
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in found.lines())
+    return True
 
 
 def report(args: argparse.Namespace, summary: Summary, notes: Sequence[str], kinds: str) -> None:
