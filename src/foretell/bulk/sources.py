@@ -119,6 +119,11 @@ class _FarSource:
     def blocks(self, start: Mark = START) -> Iterator[Block]:
         yield from self._judge().blocks(start)
 
+    def count_rows(self) -> int | None:
+        """Return how many rows it has, None where it does not say."""
+        count = getattr(self._judge(), "count_rows", None)
+        return None if count is None else cast("int | None", count())
+
 
 def _of_pipe(given: str, name: str, signature: Signature, keep: Keep, max_row_bytes: int) -> Source:
     """Judge a stream that is read once."""
