@@ -200,7 +200,8 @@ def test_wrong_uses_are_told(made: Path, tmp_path: Path, capfd: pytest.CaptureFi
     for arguments, said in (
         ([clip, str(picture)], "predict them apart"),
         ([str(picture.parent)], "predict them apart"),
-        ([clip, "--keep", "a"], "videos have no columns"),
+        ([clip, "--keep", "a"], "--keep: is for rows"),
+        ([clip, "--on-error", "quarantine=bad.csv"], "--on-error quarantine: is for rows"),
         ([clip, "--every", "2", "--fps", "3"], "two ways to choose frames"),
         ([clip, "--every", "0"], "expected every 1 or more"),
         ([clip, "-o", clip], "the ending says the format"),
@@ -252,3 +253,24 @@ def test_a_file_that_is_no_video_ends_the_job_before_it_begins(
     )
     assert f'"{tmp_path}/wrong.mp4": not a video that can be read' in capfd.readouterr().err
     assert not out.exists()
+
+
+def test_broken_videos_are_passed_over(made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "wrong.mp4").write_bytes(b"nothing")
+    drawn = np.random.default_rng(0)
+    whole = write(tmp_path / "cut.mp4", [drawn.integers(0, 255, (48, 64, 3)).astype(np.uint8) for _ in range(30)])
+    whole.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    out, clip = tmp_path / "o.jsonl", made / "clips" / "a.mp4"
+    command = ["predict", str(made / "colours"), str(tmp_path), str(clip), "--json", "-o", str(out)]
+    assert main([*command, "--on-error", "skip"]) == 0
+    told, said = capfd.readouterr()
+    assert [line.split('": ')[0] for line in said.splitlines()] == [
+        f'foretell: "{tmp_path}/{name}.mp4' for name in ("wrong", "cut")
+    ]
+    found = json.loads(told)
+    assert len(found["faults"]) == 2
+    assert found["frames"] == found["rows"] == len(rows_of(out)) > 20
+    assert found["predictions"]["prediction"]["labels"]["red"] >= 12
+    assert {r["source"] for r in rows_of(out)} == {str(tmp_path / "cut.mp4"), str(clip)}
+    assert main(["predict", str(made / "colours"), str(tmp_path / "wrong.mp4"), "--on-error", "skip"]) == 3
+    assert "none of the videos" in capfd.readouterr().err

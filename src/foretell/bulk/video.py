@@ -22,6 +22,8 @@ from foretell.bulk.answering import encode_rows
 from foretell.bulk.encode import to_arrow
 from foretell.bulk.formats import Format
 from foretell.bulk.straight import opened, stream_format
+from foretell.bulk.summary import Summary
+from foretell.bulk.tally import Tally
 from foretell.bulk.video_copy import VideoCopies, VideoCopy
 from foretell.bulk.video_files import find_videos
 from foretell.bulk.writer import Writer
@@ -48,12 +50,25 @@ class Pace:
 class VideoSummary:
     """What a job did."""
 
-    rows: int
+    done: Summary
     frames: int
     """That were run."""
-    files: int
-    seconds: float
-    notes: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+    """Of videos that are broken, a line each, where they are passed over."""
+
+    def line(self) -> str:
+        """Return it as a person reads it."""
+        done = self.done
+        files = f"{done.files:,} video{'s' * (done.files != 1)}"
+        rate = self.frames / max(done.seconds, 1e-9)
+        told = f"{done.rows:,} rows of {self.frames:,} frames of {files}, in {done.seconds:.2f} s, {rate:,.1f} frames/s"
+        return f"{done.out or 'stdout'}: {told}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as `--json` prints it."""
+        rate = self.frames / max(self.done.seconds, 1e-9)
+        more = {"frames": self.frames, "frames_per_s": round(rate, 1), "faults": list(self.faults)}
+        return self.done.to_json() | more
 
 
 def predict_videos(
@@ -64,6 +79,8 @@ def predict_videos(
     draw: str | None = None,
     pace: Pace | None = None,
     track: bool = False,
+    format_name: str | None = None,
+    skips: bool = False,
     progress: bool = False,
     threads: int | None = None,
 ) -> VideoSummary:
@@ -76,6 +93,9 @@ def predict_videos(
         draw: File or folder for copies with what was found.
         pace: Which frames are taken; all where None.
         track: Whether objects get numbers that last from frame to frame; they begin at 1 in every video.
+        format_name: Of the output; None: that of its name.
+        skips: Whether broken videos are passed over, those that are damaged answered as far as they go, and the job
+            ends well.
         progress: Whether to show a bar on standard error.
         threads: Frames run at once; None: one for each core.
 
@@ -91,46 +111,66 @@ def predict_videos(
     if track:
         tracker_of(model.task_reader)
     files = find_videos(inputs)
-    kind = stream_format(out, None)
+    kind = stream_format(out, format_name)
     _check_out(out, files)
     copies = VideoCopies(draw, files) if draw is not None else None
-    total, has_sound = _judge(files)
-    job = _Job(model, pace, track, threads or machine.cores())
+    total, has_sound, faults = _judge(files, skips=skips)
+    job = _Job(model, pace, track, threads or machine.cores(), faults)
     with _bar(total if progress else None) as bar, opened(out) as file:
         rows = _Rows(file, kind)
         try:
             for number, path in enumerate(files):
-                job.run(number, path, rows, copies, bar)
+                if path not in faults:
+                    job.run(number, path, rows, copies, bar)
             rows.finish()
         finally:
             rows.abandon()
-    if job.faults:
+    if faults and not skips:
         written = f'; what could be decoded is in "{out}"' if out else ""
-        raise InvalidInput("; ".join(job.faults) + written)
+        raise InvalidInput("; ".join(faults.values()) + written)
     notes = ("the copies have no sound",) if copies is not None and has_sound else ()
-    return VideoSummary(rows.count, job.frames, len(files), time.perf_counter() - began, (*notes, *rows.notes))
+    done = Summary(
+        rows.count,
+        len(files),
+        time.perf_counter() - began,
+        (*notes, *rows.notes),
+        read_rows=job.frames,
+        out=out,
+        predictions=rows.tally.summary(),
+    )
+    return VideoSummary(done, job.frames, tuple(faults.values()))
 
 
-def _judge(files: Sequence[str]) -> tuple[int, bool]:
-    """Open every video once; return how many frames they say they have (0: one does not), and whether one has sound."""
-    counts, has_sound = [], False
+def _judge(files: Sequence[str], *, skips: bool) -> tuple[int, bool, dict[str, str]]:
+    """Open every video once.
+
+    Returns:
+        How many frames they say they have, 0 if one does not say it; whether one has sound; and by path what is wrong
+        with those that cannot be opened.
+    """
+    counts, has_sound, faults = [], False, {}
     for path in files:
-        with Video(path) as video:
-            counts.append(video.count)
-            has_sound |= video.has_sound
-    return (sum(counts) if all(counts) else 0), has_sound
+        try:
+            with Video(path) as video:
+                counts.append(video.count)
+                has_sound |= video.has_sound
+        except InvalidInput as e:
+            if not skips:
+                raise
+            faults[path] = str(e)
+    return (sum(counts) if all(counts) else 0), has_sound, faults
 
 
 class _Job:
     """Runs videos one after the other."""
 
-    def __init__(self, model: Watches, pace: Pace, track: bool, threads: int) -> None:
+    def __init__(self, model: Watches, pace: Pace, track: bool, threads: int, faults: dict[str, str]) -> None:
         self._model = model
         self._pace = pace
         self._track = track
         self._threads = threads
         self.frames = 0
-        self.faults: list[str] = []
+        self._faults = faults
 
     def run(self, number: int, path: str, rows: _Rows, copies: VideoCopies | None, bar: Any) -> None:
         """Watch one video to its end."""
@@ -150,7 +190,7 @@ class _Job:
             if waiting:
                 rows.take(waiting, path)
             if video.fault:
-                self.faults.append(video.fault)
+                self._faults[path] = video.fault
 
     def _seen(self, video: Video) -> Iterator[Seen]:
         return watch(
@@ -177,17 +217,27 @@ class _Rows:
         self._writer = Writer(file, kind)
         self.count = 0
         self.notes: dict[str, None] = {}
+        self.tally = Tally()
+        self._has_columns = False
 
     def take(self, seen: Sequence[Seen], source: str) -> None:
         """Write what was seen in some frames."""
         columns = to_arrow(columns_of(seen, source))
+        self._has_columns = True
+        self.tally.take(columns)
         self.notes |= dict.fromkeys(note for s in seen for note in s.predictions.notes)
         found = len(columns["source"])
         self._writer.append(tuple(columns), encode_rows(self._kind.part, [columns]), found)
         self.count += found
 
     def finish(self) -> None:
-        """Write what is left; for no rows at all, a file of columns without rows."""
+        """Write what is left; for no rows at all, a file of columns without rows.
+
+        Raises:
+            InvalidInput: No video could be opened.
+        """
+        if not self._has_columns:
+            raise InvalidInput("none of the videos can be read; check what they are")
         self._writer.finish()
 
     def abandon(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,11 @@ def predicted(model: Model, args: argparse.Namespace) -> bool:
 def _predict(model: Model, args: argparse.Namespace) -> None:
     from foretell.bulk.video import Pace, predict_videos
 
-    if args.keep:
-        raise ConfigError("--keep: videos have no columns; leave it out")
+    refused = {"--keep": args.keep, "--on": args.on, "--via": args.via, "--dry-run": args.dry_run}
+    refused |= {"--chunk-rows": args.chunk_rows, "--on-error quarantine": args.on_error.startswith("quarantine")}
+    for name, value in refused.items():
+        if value:
+            raise ConfigError(f"{name}: is for rows, and the inputs are videos; leave it out")
     summary = predict_videos(
         model,
         args.inputs,
@@ -52,13 +56,17 @@ def _predict(model: Model, args: argparse.Namespace) -> None:
         draw=args.draw,
         pace=Pace(1 if args.every is None else args.every, args.fps),
         track=args.track,
+        format_name=args.format,
+        skips=args.on_error == "skip",
         progress=sys.stderr.isatty(),
         threads=args.threads,
     )
+    for fault in summary.faults:
+        sys.stderr.write(f"foretell: {fault}\n")
     if args.verbose:
-        for note in (*model.info()["notes"], *summary.notes):
+        for note in (*model.info()["notes"], *summary.done.notes):
             sys.stderr.write(f"note: {note}\n")
     if args.out and (args.verbose or sys.stderr.isatty()):
-        rate = summary.frames / max(summary.seconds, 1e-9)
-        told = f"{summary.rows:,} rows of {summary.frames:,} frames in {summary.seconds:.2f} s, {rate:,.1f} frames/s"
-        sys.stderr.write(f"{args.out}: {told}\n")
+        sys.stderr.write(f"{summary.line()}\n")
+    if args.json:
+        sys.stdout.write(f"{json.dumps(summary.to_json(), ensure_ascii=False)}\n")
