@@ -8,10 +8,13 @@ from __future__ import annotations
 import logging
 import os
 import re
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from foretell import machine
 from foretell.errors import ConfigError, RuntimeMissing
 
 __all__ = ["NEW", "check", "joined", "last_line"]
@@ -59,13 +62,17 @@ def joined(address: str, workers: int | None) -> Iterator[int]:
     if ray.is_initialized():  # by the program that calls: its cluster is ours, and stays
         yield workers or _processors(ray, address)
         return
+    before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**_options(address, workers))
-    except (OSError, RuntimeError, ValueError) as e:
+    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
         raise ConfigError(
             f'--on "{address}": no Ray cluster can be joined there ({last_line(e)}); '
-            'expected "ray" for a new one on this machine, or an address such as ray://head:10001'
+            'expected "ray" for a new one on this machine, or an address such as ray://head:10001; '
+            "one that wants a token gets that of RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token"
         ) from e
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which tells nobody how to go on
     try:
         yield workers or _processors(ray, address)
     finally:
@@ -83,11 +90,11 @@ def _options(address: str, workers: int | None) -> dict[str, Any]:
     if address != NEW:
         return {"address": address, **quiet}
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would tell its makers of every start
-    count = workers or os.cpu_count() or 1
+    count = workers or machine.cores()
     store = max(_LEAST_STORE_BYTES, _STORE_BYTES_EACH * (count + 4))
     return {
         "address": "local",
-        "num_cpus": workers,
+        "num_cpus": count,
         "num_gpus": 0,
         "include_dashboard": False,
         "object_store_memory": store,
