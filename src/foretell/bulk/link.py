@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import http.client
 import random
+import socket
 import ssl
 import threading
 import time
 from collections import deque
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -21,7 +23,7 @@ from foretell.errors import ConfigError, MachineError
 __all__ = ["Link", "Reply", "line_of"]
 
 _TIMEOUT_S = 90.0
-_BACK_OFF_S = (0.05, 5.0)
+_BACK_OFF_S = (0.05, 2.0)
 _LATER = (429, 503, 504)
 
 
@@ -61,6 +63,7 @@ class Link:
         self._headers = dict(headers)
         self._patience_s = patience_s
         self._idle: deque[http.client.HTTPConnection] = deque()
+        self._busy: set[http.client.HTTPConnection] = set()
         self._closed = threading.Event()
         self.asked_again = 0
         """How many requests were sent once more."""
@@ -91,6 +94,7 @@ class Link:
 
     def _once(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str]) -> Reply:
         connection = self._take()
+        self._busy.add(connection)
         try:
             connection.request(method, path, body, {**self._headers, **headers})
             response = connection.getresponse()
@@ -98,6 +102,8 @@ class Link:
         except BaseException:
             connection.close()
             raise
+        finally:
+            self._busy.discard(connection)
         if response.will_close or self._closed.is_set():
             connection.close()
         else:
@@ -114,8 +120,11 @@ class Link:
         return http.client.HTTPSConnection(self._host, self._port, timeout=_TIMEOUT_S, context=self._tls)
 
     def close(self) -> None:
-        """Close what is open; whoever waits is told."""
+        """Close what is open; whoever waits is told. Safe to call in a signal handler, and more than once."""
         self._closed.set()
+        for connection in list(self._busy):
+            with suppress(OSError, AttributeError):
+                connection.sock.shutdown(socket.SHUT_RDWR)  # wakes who reads from it
         while self._idle:
             self._idle.pop().close()
 

@@ -114,6 +114,10 @@ class Via:
         runner = {"kind": self.url, "file": "", "rows_from": 1}
         return {"name": self.name, "task": self._task.name, "runners": [runner], "digest": self.digest, "notes": []}
 
+    def give_up(self) -> None:
+        """End all requests under way, also from a signal handler; what waits for them raises."""
+        self._link.close()
+
     def close(self) -> None:
         """Let go of requests under way, and of connections."""
         self._link.close()
@@ -238,7 +242,11 @@ def via(url: str, name: str = "", *, patience_s: float = _PATIENCE_S) -> Via:
         name = unquote(path[2].partition(":")[0])
     elif path != [""]:
         raise ConfigError(f'"{url}": expected http://host:port, or http://host:port/v1/models/NAME')
-    return Via(link, name)
+    try:
+        return Via(link, name)
+    except BaseException:
+        link.close()
+        raise
 
 
 def _message(inputs: dict[str, NDArray[Any]], signature: Signature) -> tuple[int, bytes]:

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from typing import Any
 
 from foretell.cli.predict_report import add_options as add_report_options
-from foretell.cli.predict_report import check, on_error, report, shown
+from foretell.cli.predict_report import check, foretold, on_error, report, shown
+from foretell.cli.predict_via import add_via, digest_for, opened
 from foretell.cli.predict_video import add_options, predicted
 from foretell.errors import ConfigError
 
@@ -47,31 +48,31 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("--chunk-rows", metavar="N", type=_positive, help="rows that are kept, or done again, at once")
     parser.add_argument("--overwrite", action="store_true", help="start anew, whatever is there")
     parser.add_argument("--on", metavar="RAY", help='answer chunks on Ray: "ray" starts it here, or ray://HOST:10001')
+    add_via(parser)
     parser.add_argument("-v", "--verbose", action="store_true", help="say what was coerced, ignored and used")
     parser.set_defaults(run=_run)
 
 
 def _run(args: argparse.Namespace) -> int:
     from foretell.bulk.chunks import CHUNK_ROWS
-    from foretell.bulk.digest import model_digest
     from foretell.bulk.job import Interrupted, predict_files
     from foretell.model.data.arrow import keep_pandas_out
-    from foretell.model.load import load
 
     keep_pandas_out()
     check(args)
-    with load(args.model, trust=args.trust) as model:
+    with opened(args) as model:
         if not model.signature.fields:
             raise ConfigError(_takes_tensors(args.model, model.info()["notes"]))
-        if predicted(model, args):
+        keep = "all" if args.keep == "all" else [c.strip() for c in args.keep.split(",") if c.strip()]
+        if predicted(model, args) or foretold(args, model, keep):
             return 0
         try:
-            with _ended_by_sigterm():
+            with _ended_by_signals(model):
                 summary = predict_files(
                     model,
                     args.inputs,
                     args.out,
-                    keep="all" if args.keep == "all" else [c.strip() for c in args.keep.split(",") if c.strip()],
+                    keep=keep,
                     draw=args.draw,
                     progress=shown(args),
                     threads=args.threads,
@@ -79,7 +80,7 @@ def _run(args: argparse.Namespace) -> int:
                     format_name=args.format,
                     overwrite=args.overwrite,
                     **on_error(args),
-                    model_digest=model_digest(args.model),
+                    model_digest=digest_for(args, model),
                     crew=_crew(args, model),
                 )
         except Interrupted as e:
@@ -105,17 +106,20 @@ class _Terminated(KeyboardInterrupt):
 
 
 @contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM end a job as Ctrl-C does."""
+def _ended_by_signals(model: Any) -> Iterator[None]:
+    """Let SIGTERM end a job as Ctrl-C does, and both end requests to a server that may not answer."""
+    give_up = getattr(model, "give_up", lambda: None)
 
-    def end(*_: object) -> None:
-        raise _Terminated
+    def end(number: int, _: object) -> None:
+        give_up()
+        raise _Terminated if number == signal.SIGTERM else KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, end)
+    before = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _takes_tensors(name: str, notes: Sequence[str]) -> str:
