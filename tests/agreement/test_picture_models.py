@@ -233,4 +233,4 @@ def test_served_by_its_prepared_tensor(made: Path) -> None:
         for output, array in zip(told.json()["outputs"], expected, strict=True):
             np.testing.assert_array_equal(np.array(output["data"], array.dtype), array.ravel())
         refused = client.post("/v1/models/colours:predict", json={"instances": [{"image": "x"}]})
-        assert (refused.status, refused.json()["code"]) == (501, "unsupported_media_type")
+        assert (refused.status, refused.json()["code"]) == (400, "invalid_input")
