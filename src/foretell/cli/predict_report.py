@@ -75,8 +75,8 @@ def foretold(args: argparse.Namespace, model: Model, keep: Keep) -> bool:
     if not args.dry_run:
         return False
     from foretell import machine
-    from foretell.bulk.digest import model_digest
     from foretell.bulk.dry_run import forecast, plan_for
+    from foretell.cli.predict_via import digest_for
 
     if model.signature.image is not None:
         raise ConfigError("--dry-run: the model takes pictures, which are not foretold; leave it out")
@@ -87,7 +87,7 @@ def foretold(args: argparse.Namespace, model: Model, keep: Keep) -> bool:
         keep=keep,
         format_name=args.format,
         chunk_rows=args.chunk_rows,
-        model_digest=model_digest(args.model),
+        model_digest=digest_for(args, model),
         **on_error(args),
     )
     found = forecast(model, plan, keep, args.threads or machine.cores(), overwrite=args.overwrite)
