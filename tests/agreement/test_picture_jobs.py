@@ -1,11 +1,14 @@
 """Folders of pictures with broken ones among them, and a picture on standard input."""
 
 import csv
+import http.server
 import io
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import ClassVar
 
 import pyarrow.parquet as pq
 import pytest
@@ -101,3 +104,57 @@ def test_nothing_on_standard_input(made: Path) -> None:
         assert done.returncode == 3
         assert done.stderr.count(b"\n") == 1
         assert b"expected JPEG" in done.stderr
+
+
+def test_how_fast_pictures_are_answered(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("foretell.cli.bench_pictures._BUDGET_S", 0.001)
+    monkeypatch.setattr("foretell.cli.bench_pictures._COUNTS", (1, 4))
+    assert main(["bench", str(made / "colours"), "--json"]) == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told["pictures"] == "1 drawn JPEG of 1280 x 960"
+    assert list(told["seconds_per_call"]) == ["1", "4"]
+    assert set(told["seconds_per_picture_alone"]) == {"preparation", "network"}
+    assert main(["bench", str(made / "colours"), "--pictures", str(made / "photos" / "01.png")]) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].startswith("1 pictures; one at a time, on one core: preparation ")
+    assert [line.split()[0] for line in lines[2:]] == ["1", "4"]
+    assert main(["bench", str(made / "colours"), "--pictures", str(made / "nowhere")]) == 2
+
+
+class Answering(http.server.BaseHTTPRequestHandler):
+    """A server of one model of pictures."""
+
+    protocol_version = "HTTP/1.1"
+    asked: ClassVar[list[tuple[str, str, bytes]]] = []
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        self.asked.append((self.path, self.headers["content-type"], body))
+        told = json.dumps([{"name": "net", "state": "READY"}] if self.path.endswith("index") else {}).encode()
+        self.send_response(200)
+        self.send_header("content-length", str(len(told)))
+        self.end_headers()
+        self.wfile.write(told)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_a_server_is_asked_with_pictures(made: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    for name, kind in (("a.jpg", "JPEG"), ("b.png", "PNG")):
+        plain(RED).save(tmp_path / name, kind)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answering) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        command = ["bench", url, "--pictures", str(tmp_path), "--connections", "2", "--seconds", "0.1", "--json"]
+        assert main(command) == 0
+        server.shutdown()
+    told = json.loads(capfd.readouterr().out)
+    assert told["url"] == f"{url}/v1/models/net:predict"
+    assert told["source"] == "2 pictures"
+    sent = [found for found in Answering.asked if not found[0].endswith("index")]
+    contents = {"image/jpeg": (tmp_path / "a.jpg").read_bytes(), "image/png": (tmp_path / "b.png").read_bytes()}
+    assert {kind for _, kind, _ in sent} == set(contents)
+    assert all(path == "/v1/models/net:predict" and body == contents[kind] for path, kind, body in sent)

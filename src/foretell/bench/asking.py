@@ -22,6 +22,7 @@ from foretell.errors import ConfigError, InvalidInput
 
 __all__ = ["Question", "question_of"]
 
+_JSON = "application/json"
 _BODIES = 16
 _TIMEOUT_S = 20.0
 _MOST_VALUES = 10_000_000
@@ -56,7 +57,7 @@ class _Server:
         self.root = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
         self.headers = {"host": parts.netloc.rpartition("@")[2], **dict(headers)}
 
-    def ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    def ask(self, method: str, path: str, body: bytes | None = None, kind: str = _JSON) -> Answer:
         """Ask once.
 
         Raises:
@@ -68,7 +69,7 @@ class _Server:
             else http.client.HTTPSConnection(self.host, self.port, timeout=_TIMEOUT_S, context=self.tls)
         )
         try:
-            connection.request(method, path, body, {**self.headers, "content-type": "application/json"})
+            connection.request(method, path, body, {**self.headers, "content-type": kind})
             reply = connection.getresponse()
             return Answer(reply.status, b"", reply.read(), False)
         except (OSError, http.client.HTTPException) as error:
@@ -88,13 +89,14 @@ class _Server:
             return None
 
 
-def question_of(url: str, *, rows: int, headers: Sequence[tuple[str, str]]) -> Question:
+def question_of(url: str, *, rows: int, headers: Sequence[tuple[str, str]], pictures: Sequence[bytes] = ()) -> Question:
     """Return what to ask a server, after it was asked once.
 
     Args:
         url: Of the server, of a model under `/v2/models/` or of any path of its `/openapi.json`.
         rows: Of each request.
         headers: Sent with each request.
+        pictures: Encoded: each is the body of a request for a model of pictures.
 
     Raises:
         ConfigError: Nobody answers, or it is not said which model.
@@ -102,9 +104,14 @@ def question_of(url: str, *, rows: int, headers: Sequence[tuple[str, str]]) -> Q
     """
     server = _Server(url, headers)
     path = _path(server)
-    bodies, source = _bodies(server, path, rows)
-    messages = [_message(server, path, body) for body in bodies]
-    answer = server.ask("POST", path, bodies[0])
+    if pictures:
+        path = _rows_path(path)
+        bodies, source, kinds = list(pictures), f"{len(pictures)} pictures", [kind_of(p) for p in pictures]
+    else:
+        bodies, source = _bodies(server, path, rows)
+        kinds = [_JSON] * len(bodies)
+    messages = [_message(server, path, body, kind) for body, kind in zip(bodies, kinds, strict=True)]
+    answer = server.ask("POST", path, bodies[0], kinds[0])
     if answer.status != 200:
         raise InvalidInput(f'"{server.root}{path}": refuses a request made from {source}: {_line(answer)}')
     target = Target(server.host, server.port, messages, server.tls)
@@ -124,6 +131,21 @@ def _path(server: _Server) -> str:
         )
         raise ConfigError(f'"{server.root}": {told}; name one: {server.root}/v2/models/{names[0] if names else "NAME"}')
     return f"/v2/models/{quote(names[0], safe='')}/infer"
+
+
+def _rows_path(path: str) -> str:
+    """Return the path that takes bare pictures: `/v1/models/NAME:predict`."""
+    if not path.startswith("/v2/models/"):
+        return path
+    model = path.removeprefix("/v2/models/").removesuffix("/infer")
+    return f"/v1/models/{model}:predict"
+
+
+def kind_of(picture: bytes) -> str:
+    """Return the media type of an encoded picture."""
+    from foretell.model.data.image_probe import probe
+
+    return f"image/{probe(picture).format.lower()}"
 
 
 def _names(server: _Server) -> list[str]:
@@ -196,8 +218,8 @@ def _value(datatype: str, draw: random.Random) -> Any:
     return round(draw.random(), 4) if datatype.startswith(("FP", "BF")) else draw.randrange(2)
 
 
-def _message(server: _Server, path: str, body: bytes) -> bytes:
-    given = {**server.headers, "content-type": "application/json", "content-length": str(len(body))}
+def _message(server: _Server, path: str, body: bytes, kind: str) -> bytes:
+    given = {**server.headers, "content-type": kind, "content-length": str(len(body))}
     lines = "".join(f"{name}: {value}\r\n" for name, value in given.items())
     return f"POST {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + body
 

@@ -28,6 +28,7 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL|URL", help="a model, or http://host:port[/v2/models/NAME]")
     parser.add_argument("--json", action="store_true", help="write JSON")
     parser.add_argument("--trust", action="store_true", help="open a file that may run code, boxed in")
+    parser.add_argument("--pictures", metavar="PATH", help="for models of pictures: a picture, or a folder of them")
     group = parser.add_argument_group("servers")
     group.add_argument("--connections", metavar="N,N", help="at once, one run for each number (1,16,64)")
     group.add_argument("--seconds", type=float, default=3.0, metavar="S", help="of each run (3)")
@@ -52,7 +53,12 @@ def _bench_url(args: argparse.Namespace) -> int:
     for name, value in (("--seconds", args.seconds), ("--rate", args.rate), ("--rows", args.rows)):
         if value is not None and value <= 0:
             raise ConfigError(f"{name} {value:g}: expected more than 0")
-    question = question_of(args.model, rows=args.rows, headers=_headers(args))
+    pictures: list[bytes] = []
+    if args.pictures:
+        from foretell.cli.bench_pictures import read_pictures
+
+        pictures = read_pictures(args.pictures)
+    question = question_of(args.model, rows=args.rows, headers=_headers(args), pictures=pictures)
 
     async def measure() -> list[Run]:
         if args.rate:
@@ -95,9 +101,13 @@ def _bench_model(args: argparse.Namespace) -> int:
         if not model.signature.fields:
             raise ConfigError(f'"{args.model}": takes bare tensors, rows cannot be drawn for it; measure it in Python')
         if model.signature.image:
-            raise ConfigError(
-                f'"{args.model}": takes pictures, which are not drawn; run foretell predict -v on a folder'
-            )
+            from foretell.cli.bench_pictures import bench_pictures, read_pictures
+
+            pictures = read_pictures(args.pictures) if args.pictures else []
+            bench_pictures(model, args.model, pictures, as_json=args.json)
+            return 0
+        if args.pictures:
+            raise ConfigError(f'--pictures: "{args.model}" takes none; leave it out')
         row = plain_row(model.signature)
         seconds = {1: time_s(partial(model.predict, row), budget_s=1.0, at_most=20_000)}
         for rows in ROWS[1:]:
