@@ -3,7 +3,7 @@
 python benchmarks/bulk.py [--part floats ray homes options] [--rows N] [--turns N] [--kind float32|float64]
 
 * floats   10 million rows of 30 floats in Parquet through XGBoost: beside the floor, and a careful loop
-* ray      fewer of them: beside Ray Data with the library
+* ray      fewer of them: beside Ray Data with the library, and on Ray in both ways
 * homes    2 million homes in CSV through a fitted pipeline: beside its own `predict` in pandas chunks
 * options  the first again, with one worker and two, into Parquet and CSV
 
@@ -29,6 +29,7 @@ HERE = Path(__file__).parent
 OUT = DATA / "bulk" / "out"
 FORETELL = Path(sys.executable).with_name("foretell")
 RAY = ("ray-data", "ray[data]==2.60.*", "xgboost==3.2.*", "pyarrow==26.*", "pandas==3.1.*")
+OURS_ON_RAY = ("ray-foretell", "--editable", f"{HERE.parent}[xgboost,ray]", *RAY[1:])
 
 
 def floats(rows: int, turns: int, kind: str) -> bool:
@@ -74,21 +75,28 @@ def floats(rows: int, turns: int, kind: str) -> bool:
 def ray(rows: int, turns: int, kind: str) -> bool:
     heading(f"{rows:,} rows x 30 {kind}s in Parquet, XGBoost with 300 trees: Ray Data")
     files, model = data.floats(rows, kind), models.xgboost().path
-    ours, theirs = OUT / "ours.parquet", OUT / "ray"
-    python = python_of(*RAY)
+    ours, theirs, python = OUT / "ours.parquet", OUT / "ray", python_of(*OURS_ON_RAY)
     score = [FORETELL, "predict", model, *files, "-o", ours]
+    on_cluster = [python.with_name("foretell"), "predict", model, *files, "-o", OUT / "on_ray.parquet"]
 
-    def on_ray() -> Taken:
+    def pipeline(python: Path, script: str) -> Taken:
         shutil.rmtree(theirs, ignore_errors=True)
-        return run([python, HERE / "rivals/bulk/ray_data.py", CORES, model, theirs, *files])
+        return run([python, HERE / "rivals/bulk" / script, CORES, model, theirs, *files])
 
-    on_ray()
+    calls = {
+        "Ray Data": lambda: pipeline(python_of(*RAY), "ray_data.py"),
+        "  with foretell.ray": lambda: pipeline(python, "ray_foretell.py"),
+        "foretell --on ray": lambda: run([*on_cluster, "--on", "ray"]),
+        "foretell": lambda: run(score),
+    }
     run(score)
-    answers.agree(ours, theirs)
-    taken = _in_turn({"Ray Data": on_ray, "foretell": lambda: run(score)}, turns)
+    for name in list(calls)[:-1]:
+        calls[name]()
+        answers.agree(ours, OUT / "on_ray.parquet" if "--on" in name else theirs)
+    taken = _in_turn(calls, turns)
     _show(taken, rows)
     print()
-    return verdict("times Ray Data", ratio(*([t.wall_s for t in found] for found in taken.values())), 4)
+    return verdict("times Ray Data", ratio(*([t.wall_s for t in taken[name]] for name in ("Ray Data", "foretell"))), 4)
 
 
 def homes(rows: int, turns: int) -> bool:

@@ -1,6 +1,14 @@
 """A job on a Ray cluster gives the bytes that it gives without one, also when a node dies in the middle of it."""
 
 import hashlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +28,12 @@ pytestmark = [
 
 import foretell  # noqa: E402
 from foretell.bulk import ray_workers  # noqa: E402
-from foretell.bulk.job import predict_files  # noqa: E402
+from foretell.bulk.answering import answer  # noqa: E402
+from foretell.bulk.crew import ThreadCrew  # noqa: E402
+from foretell.bulk.job import Interrupted, predict_files  # noqa: E402
 from foretell.bulk.on_ray import RayCrew  # noqa: E402
 from foretell.bulk.shipped import ship  # noqa: E402
+from foretell.errors import InvalidInput  # noqa: E402
 
 ROWS, STEP = 400_000, 10_000
 NAMES = ["a", "b", "c"]
@@ -84,12 +95,14 @@ def score(booster, inputs, out, address, *, workers=None, after=-1, happens=None
         options = {"keep": ["id"], "chunk_rows": STEP} | options
 
         def crew(how):
+            if address is None:
+                return Disturbed(ThreadCrew(partial(answer, model, how), 1), after, happens)
             return Disturbed(RayCrew(model, shipped, how, address, workers), after, happens)
 
         return predict_files(model, [str(i) for i in inputs], str(out), crew=crew, **options)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster():
     """Three nodes with a processor each; the driver's own has none."""
     from ray.cluster_utils import Cluster
@@ -101,25 +114,99 @@ def cluster():
     made.shutdown()
 
 
-def test_a_node_that_dies_loses_nothing(cluster, booster, files, expected, tmp_path, monkeypatch):
-    lost = []
-    monkeypatch.setattr(ray_workers.Workers, "lost", count(lost, ray_workers.Workers.lost))
+def test_the_answer_to_a_bad_row_is_that_of_a_job_without_a_cluster(cluster, booster, files, tmp_path):
+    text = (files / "2.csv").read_text().splitlines()
+    text[90_000] = "x,y,z,w"
+    (tmp_path / "bad.csv").write_text("\n".join(text))
+    told, written = [], []
+    for address in (None, cluster.address):
+        with pytest.raises(InvalidInput) as caught:
+            score(booster, [tmp_path / "bad.csv"], tmp_path / f"{address is None}.csv", address)
+        told.append((str(caught.value), caught.value.row, caught.value.column))
+        out = tmp_path / f"{address is None}.parquet"
+        summary = score(booster, [tmp_path / "bad.csv"], out, address, on_error="skip")
+        written.append((summary.rows, summary.errors, digest(out)))
+    assert told[0] == told[1]
+    assert "bad.csv line 90001: " in told[0][0]
+    assert written[0] == written[1]
+    assert written[0][:2] == (ROWS // 2 - 1, 1)
+
+
+def test_what_was_begun_on_a_cluster_goes_on_without_one(cluster, booster, files, expected, tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
     out = tmp_path / "o.parquet"
-    summary = score(
-        booster,
-        [files],
-        out,
-        cluster.address,
-        after=4,
-        happens=lambda: cluster.remove_node(cluster.nodes[0], allow_graceful=False),
-    )
+    with pytest.raises(Interrupted, match="the same command goes on"):
+        score(booster, [files], out, cluster.address, after=3, happens=interrupt)
+    summary = score(booster, [files], out, None)
+    assert summary.rows_before > 0
+    assert (summary.rows, digest(out)) == (ROWS, expected)
+
+
+def test_a_node_that_dies_loses_nothing(cluster, booster, files, expected, tmp_path, monkeypatch):
+    lost, method = [], ray_workers.Workers.lost
+
+    def seen(*given):
+        lost.append(given)
+        return method(*given)
+
+    def kill():
+        cluster.remove_node(cluster.nodes[0], allow_graceful=False)
+
+    monkeypatch.setattr(ray_workers.Workers, "lost", seen)
+    out = tmp_path / "o.parquet"
+    summary = score(booster, [files], out, cluster.address, after=4, happens=kill)
     assert (summary.rows, digest(out)) == (ROWS, expected)
     assert lost, "no worker was seen to die"
 
 
-def count(calls, method):
-    def counted(*given):
-        calls.append(given)
-        return method(*given)
+def foretell_predict(booster, files, out, on, **env):
+    given = ["predict", booster, files, "-o", out, "--keep", "id", "--chunk-rows", STEP, "--on", on, "--workers", 2]
+    command = [sys.executable, "-m", "foretell.cli.main", *map(str, given)]
+    return subprocess.run(command, capture_output=True, text=True, env=os.environ | env, timeout=200)
 
-    return counted
+
+def test_the_command_starts_a_cluster_and_ends_it(booster, files, expected, tmp_path):
+    done = foretell_predict(booster, files, tmp_path / "o.parquet", "ray")
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "o.parquet") == expected
+    assert "Traceback" not in done.stderr
+
+
+def test_a_cluster_that_is_not_there(booster, files, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    done = foretell_predict(booster, files, tmp_path / "o.parquet", f"ray://127.0.0.1:{port}")
+    assert done.returncode == 2
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("foretell: ")]
+    assert line.startswith(f'foretell: --on "ray://127.0.0.1:{port}": no Ray cluster can be joined there (')
+    assert not (tmp_path / "o.parquet").exists()
+
+
+@pytest.fixture
+def head(tmp_path):
+    """A cluster of another process with a server for Ray's client: its address, and what its callers need to know."""
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    env = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
+    given = ["--head", "--port=0", f"--ray-client-server-port={port}", "--include-dashboard=false", "--num-cpus=2"]
+    command = [Path(sys.executable).with_name("ray"), "start", *given, f"--object-store-memory={STORE}", "--block"]
+    log = tmp_path / "head.log"
+    with log.open("wb") as out, subprocess.Popen(command, stdout=out, stderr=out, env=os.environ | env) as process:
+        try:
+            until = time.monotonic() + 120
+            while b"block forever" not in log.read_bytes():
+                assert process.poll() is None, log.read_text()
+                assert time.monotonic() < until, log.read_text()
+                time.sleep(0.2)
+            yield f"ray://127.0.0.1:{port}", env
+        finally:
+            process.terminate()
+
+
+def test_a_client_of_a_cluster(head, booster, files, expected, tmp_path):
+    address, env = head
+    done = foretell_predict(booster, files, tmp_path / "o.parquet", address, **env)
+    assert done.returncode == 0, done.stderr
+    assert digest(tmp_path / "o.parquet") == expected
