@@ -15,6 +15,7 @@ import numpy as np
 from foretell.bulk.blocks import START, Block, Fault, Mark, Origin, Rows
 from foretell.bulk.columns import Chosen, Keep, choose
 from foretell.bulk.far import Far, fetched_ahead, for_arrow, length_of
+from foretell.bulk.row_groups import batches_from
 from foretell.errors import InvalidInput, MachineError
 from foretell.model.data.cells import quote
 from foretell.signature import Signature
@@ -28,6 +29,8 @@ _CELLS = 1 << 20
 _MAX_ROWS = 1 << 15
 _BUFFER_BYTES = 1 << 18
 """Of each column that is read."""
+_AT_ONCE = 4
+"""So many blocks are decoded in one go: each go has a cost for every column."""
 
 
 class ParquetSource:
@@ -60,7 +63,7 @@ class ParquetSource:
             columns = [names[at] for at in chosen.positions]
             batch_rows = _batch_rows(len(columns))
             row, total = start.at, max(file.metadata.num_rows, 1)
-            batches = _batches_from(file, start.at, batch_rows, columns)
+            batches = batches_from(file, start.at, batch_rows, columns, 1 if isinstance(self._path, Far) else _AT_ONCE)
             for batch in fetched_ahead(stored, file.metadata, columns, row, batches):
                 yield _BatchBlock(self, chosen, columns, batch, row, self.size_bytes * batch.num_rows // total)
                 row += batch.num_rows
@@ -152,6 +155,15 @@ class _BatchBlock:
     first_row: int
     size_bytes: int
 
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"batch": _alone(self.batch)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        import pyarrow as pa
+
+        with pa.ipc.open_stream(state["batch"]) as stream:
+            self.__dict__.update(state | {"batch": stream.read_next_batch()})
+
     @property
     def ends(self) -> Mark:
         return Mark(self.first_row + self.batch.num_rows)
@@ -191,39 +203,6 @@ class _BatchBlock:
         ]
 
 
-def _batches_from(file: Any, row: int, batch_rows: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
-    """Yield batches of so many rows, from a row on at which one of them begins; earlier row groups are not read.
-
-    The reader ends batches where row groups end, if they have dictionaries: those are put together.
-    """
-    group, groups = 0, file.metadata.num_row_groups
-    while group < groups and row >= (here := file.metadata.row_group(group).num_rows):
-        row -= here
-        group += 1
-    waiting: list[pa.RecordBatch] = []
-    for batch in file.iter_batches(batch_rows, row_groups=range(group, groups), columns=columns):
-        if not row and not waiting and batch.num_rows == batch_rows:
-            yield batch
-            continue
-        skipped = min(row, batch.num_rows)
-        row -= skipped
-        if skipped < batch.num_rows:
-            waiting.append(batch.slice(skipped))
-        while sum(b.num_rows for b in waiting) >= batch_rows:
-            whole, waiting = _parted(waiting, batch_rows)
-            yield whole
-    if waiting:
-        yield _parted(waiting, batch_rows)[0]
-
-
-def _parted(batches: list[pa.RecordBatch], rows: int) -> tuple[pa.RecordBatch, list[pa.RecordBatch]]:
-    """Return the first rows in one batch, and the others."""
-    import pyarrow as pa
-
-    table = pa.Table.from_batches(batches)
-    return pa.concat_batches(table.slice(0, rows).to_batches()), table.slice(rows).to_batches()
-
-
 @contextmanager
 def _reading(name: str, what: str) -> Iterator[None]:
     """Translate what pyarrow raises while it reads."""
@@ -256,6 +235,16 @@ def _choose(schema: pa.Schema, signature: Signature, keep: Keep, name: str) -> C
 def _plain(cells: dict[str, Any]) -> dict[str, Any]:
     """Return cells with the numbers that JSON has none for as texts."""
     return {k: str(v) if isinstance(v, float) and not math.isfinite(v) else v for k, v in cells.items()}
+
+
+def _alone(batch: pa.RecordBatch) -> pa.Buffer:
+    """Return a batch for a way to elsewhere: pickled, a slice would take all with it that it was cut from."""
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return sink.getvalue()
 
 
 def _batch_rows(columns: int) -> int:
