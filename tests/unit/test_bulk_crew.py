@@ -176,3 +176,14 @@ def test_pieces_of_one_chunk_are_not_mixed_with_those_of_another():
     with closing(ThreadCrew(work, 4).run(given)) as done:
         answers = {c.number: a.encoded.decode().split() for c, a in done}
     assert answers == {i: [f"{i}.{j}" for j in range(size)] for i, size in enumerate(sizes)}
+
+
+def test_a_chunk_of_long_rows_is_full_by_its_bytes(tmp_path, monkeypatch, sum_model):
+    path = tmp_path / "i.csv"
+    path.write_text("a,b,long\n" + f"1,2,{'x' * 1000}\n" * 4_000)
+    source = open_source(str(path), sum_model("ab").signature, ())
+    monkeypatch.setattr("foretell.bulk.chunks._CHUNK_BYTES", 1 << 20)
+    cut = list(chunks_of([source]))
+    assert len(cut) > 2
+    assert max(one.size_bytes for one in cut) < 4 << 20
+    assert sum(one.size_bytes for one in cut) == path.stat().st_size - len("a,b,long\n")

@@ -17,6 +17,8 @@ __all__ = ["CHUNK_ROWS", "BrokenBlock", "Chunk", "Known", "blocks_as_chunks", "c
 
 CHUNK_ROWS = 131_072
 """About so many rows are in a chunk."""
+_CHUNK_BYTES = 1 << 24
+"""A chunk of long rows has fewer of them: it is full once it has so many bytes of its file."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ def chunks_of(
 
     Args:
         sources: One for each file of the job.
-        chunk_rows: A chunk is full once it has so many rows; blocks are never cut.
+        chunk_rows: A chunk is full once it has so many rows, or some MiB of its file; blocks are never cut.
         known: Chunks that are left out, by the index of their file and the `at` where they begin.
         skipped: Files that are left out as a whole, and how many chunks they have.
     """
@@ -135,10 +137,10 @@ def _read(
     """Yield chunks up to the end of the file, or up to one that is known."""
     with closing(_or_broken(source.blocks(filling.begins), filling.begins)) as blocks:
         for block in blocks:
-            if filling.about_rows >= chunk_rows:
+            if filling.is_full(chunk_rows):
                 yield filling.take(is_last=False)
             filling.add(block)
-            if filling.about_rows >= chunk_rows and (filling.file, filling.ends.at) in known:
+            if filling.is_full(chunk_rows) and (filling.file, filling.ends.at) in known:
                 yield filling.take(is_last=False)
                 return
             del block
@@ -164,19 +166,23 @@ class _Filling:
         self.file = file
         self.begins = self.ends = begins
         self.blocks: list[Block] = []
-        self.about_rows = 0
+        self._rows = self._bytes = 0
+
+    def is_full(self, chunk_rows: int) -> bool:
+        """Whether another block would be one too many."""
+        return self._rows >= chunk_rows or self._bytes >= _CHUNK_BYTES
 
     def add(self, block: Block) -> None:
         self.blocks.append(block)
         self.ends = block.ends
-        self.about_rows += block.about_rows
+        self._rows += block.about_rows
+        self._bytes += block.size_bytes
 
     def take(self, *, is_last: bool) -> Chunk:
         """Return the chunk, and begin the next one."""
         blocks, self.blocks = tuple(self.blocks), []
-        size_bytes = sum(b.size_bytes for b in blocks)
-        chunk = Chunk(self.number, self.file, self.begins, self.ends, is_last, size_bytes, blocks)
+        chunk = Chunk(self.number, self.file, self.begins, self.ends, is_last, self._bytes, blocks)
         self.number += 1
         self.begins = self.ends
-        self.about_rows = 0
+        self._rows = self._bytes = 0
         return chunk
