@@ -45,6 +45,8 @@ class RemoteStorage:
         self._is_store = not _EXTRAS.keys().isdisjoint(_protocols(fs))
         self._listed: dict[str, dict[str, Any]] = {}
         self._next: dict[str, int] = {}
+        self._made: set[str] = set()
+        """Files, for sure: what is removed else may be a folder, which takes a look."""
         self._lock = threading.Lock()
 
     def open(self, path: str) -> BinaryIO:
@@ -130,6 +132,7 @@ class RemoteStorage:
             if aside != name:
                 self._fs.mv(aside, name)
         self._listed.pop(path, None)
+        self._made.add(path)
 
     def _abandon(self, file: Any, aside: str) -> None:
         """Let go of an upload. What closes an fsspec file completes it, so this one may never be closed."""
@@ -195,7 +198,11 @@ class RemoteStorage:
     def remove(self, path: str) -> None:
         """Remove a file, or all whose names begin with `PATH/`; raises as `open`."""
         with remote(path, "removed"), suppress(FileNotFoundError):
-            self._fs.rm(path, recursive=True)
+            if path in self._made:
+                self._fs.rm_file(path)
+                self._made.discard(path)
+            else:
+                self._fs.rm(path, recursive=True)
         with self._lock:
             self._next = {known: n for known, n in self._next.items() if not f"{known}/".startswith(f"{path}/")}
 
