@@ -61,6 +61,7 @@ class HttpDesk:
             "predict": inference.predict,
             "invocations": lambda call, _model, _version: inference.predict(call, information.only_model(), ""),
             "stream": streams.open,
+            "camera": streams.show,
             **information.handlers(),
         }
         self._known: dict[bytes, tuple[Handler, str, str, str]] = {}

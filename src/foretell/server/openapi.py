@@ -38,7 +38,7 @@ def openapi(models: list[Described], *, needs_key: bool = False) -> dict[str, An
             paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
     for name, hello in models:
         for route in ROUTES:
-            if "{model}" in route.path and route.label not in ("load", "unload", "stream"):
+            if "{model}" in route.path and route.label not in ("load", "unload", "stream", "camera"):
                 path = route.path.replace("{model}", quoted(name))
                 paths.setdefault(path, {})[route.method.lower()] = _model_operation(route, name, hello)
     if len(models) == 1:

@@ -65,6 +65,10 @@ ROUTES: tuple[Route, ...] = (
         "stream", "GET", f"{_V1}{_VERSIONS}:stream", "/v1/models/{model}:stream",
         "A WebSocket: frames in, predictions out",
     ),
+    _route(
+        "camera", "GET", f"{_V1}{_VERSIONS}:camera", "/v1/models/{model}:camera",
+        "A page that shows what a model sees through your camera",
+    ),
     _route("states", "GET", "/v1/models", "/v1/models", "Every model and its state"),
     _route("state", "GET", f"{_V1}{_VERSIONS}", "/v1/models/{model}", "The state of a model"),
     _route("metrics", "GET", "/metrics", "/metrics", "Metrics, as Prometheus reads them"),

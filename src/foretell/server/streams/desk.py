@@ -19,6 +19,7 @@ from foretell.server.streams.freshest import Frame
 from foretell.server.streams.gate import Gate
 from foretell.server.streams.handshake import accept, is_offered, say_upgrade
 from foretell.server.streams.options import Options, options_of
+from foretell.server.streams.page import PAGE_HEADERS, camera_page
 from foretell.server.streams.stream import Seen, Stream
 from foretell.server.streams.websocket import WebSocket
 from foretell.server.urgency import urgency_of
@@ -53,6 +54,18 @@ class Streams:
         socket = WebSocket(self._desk)
         socket.listener = self._stream(call, socket, door, version, options)
         call.connection.hand_over(call, accept(call), socket)
+
+    def show(self, call: Call, model: str, version: str) -> None:
+        """Answer with the page that opens a stream of this computer's camera.
+
+        Raises:
+            ForetellError: There is no such model, or it takes no pictures.
+        """
+        door = self._doors.of(model, version)
+        if door.pictures is None:
+            raise Refused("camera: this model takes no pictures", code="not_found", status=404)
+        page = camera_page(door.served.name, finds_objects=isinstance(door.task, Detection))
+        call.reply(200, page, b"text/html; charset=utf-8", PAGE_HEADERS)
 
     def _stream(self, call: Call, socket: WebSocket, door: Door, version: str, options: Options) -> Stream:
         names = door.served.name, door.served.version
