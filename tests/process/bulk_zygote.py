@@ -1,4 +1,4 @@
-"""Runs jobs in forked children, and kills them: a line of JSON in, a line of JSON out.
+"""Runs jobs in forked children, and kills them if asked to: a line of JSON in, a line of JSON out.
 
 Everything is imported once, so that a child is at work within milliseconds. Each call of the model adds a line
 to a log.
@@ -59,6 +59,8 @@ def main():
         asked = json.loads(line)
         child = os.fork()
         if child == 0:
+            if asked.get("waits"):
+                os.kill(os.getpid(), signal.SIGSTOP)
             try:
                 run(asked)
             except BaseException as e:  # noqa: BLE001 - this process ends with it
@@ -66,6 +68,9 @@ def main():
                 sys.stderr.flush()
                 os._exit(1)
             os._exit(0)
+        if asked.get("waits"):
+            os.waitpid(child, os.WUNTRACED)
+            print(json.dumps({"pid": child}), flush=True)
         end = time.monotonic() + asked.get("kill_after_s", NEVER_S)
         while True:
             found, status = os.waitpid(child, os.WNOHANG)

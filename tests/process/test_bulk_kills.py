@@ -3,9 +3,13 @@
 import gzip
 import hashlib
 import json
+import os
 import random
+import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -33,9 +37,15 @@ class Zygote:
         self.process.stdout.close()
 
     def run(self, **asked):
+        self.ask(**asked)
+        return self.answer()["code"]
+
+    def ask(self, **asked):
         self.process.stdin.write(json.dumps(asked, default=str) + "\n")
         self.process.stdin.flush()
-        return json.loads(self.process.stdout.readline())["code"]
+
+    def answer(self):
+        return json.loads(self.process.stdout.readline())
 
 
 @pytest.fixture(scope="module")
@@ -116,3 +126,59 @@ def test_killed_at_random_it_ends_with_the_same_bytes(zygote, tmp_path, out_name
 def test_killed_two_hundred_times(zygote, tmp_path, out_name):
     killed = kill_and_resume(zygote, tmp_path, out_name, kills=200, longest_s=0.25, rows=60_000, pause_s=0.03)
     assert killed == 200
+
+
+def run_to_call(zygote, call, number, **asked):
+    """Run a job that is killed as it enters a system call for the nth time; return its exit code."""
+    zygote.ask(waits=True, **asked)
+    pid = zygote.answer()["pid"]
+    command = ["strace", "-qq", "-o", "/dev/null", "-p", str(pid), "-e", f"trace={call}"]
+    with subprocess.Popen(
+        [*command, "-e", f"inject={call}:signal=KILL:when={number}"], stderr=subprocess.PIPE
+    ) as tracer:
+        while is_untraced(pid):
+            if tracer.poll() is not None:
+                os.kill(pid, signal.SIGKILL)
+                zygote.answer()
+                pytest.skip(f"strace cannot trace here: {tracer.stderr.read().decode().strip()}")
+            time.sleep(0.001)
+        os.kill(pid, signal.SIGCONT)
+        code = zygote.answer()["code"]
+        tracer.wait(timeout=60)
+    return code
+
+
+def is_untraced(pid):
+    return "TracerPid:\t0\n" in Path(f"/proc/{pid}/status").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize("out_name", ["one.csv", "scored"])
+@pytest.mark.parametrize("call", ["write", "fsync", "rename", "unlink", "mkdir", "ftruncate", "rmdir,unlinkat"])
+def test_killed_before_each_call_that_changes_the_disk(zygote, tmp_path, call, out_name):
+    inputs = make_inputs(tmp_path / "in", 600)
+    whole = tmp_path / "whole" / out_name
+    whole.parent.mkdir()
+    asked = {"inputs": [inputs / "1.csv", inputs / "3.parquet"], "workers": 1, "log": tmp_path / "log"}
+    assert zygote.run(out=f"{whole}/" if out_name == "scored" else whole, **asked) == 0
+    expected, killed = digest_of(whole), 0
+    for number in range(1, 500):
+        out = tmp_path / f"{number}" / out_name
+        out.parent.mkdir()
+        target = f"{out}/" if out_name == "scored" else out
+        code = run_to_call(zygote, call, number, out=target, **asked)
+        if code == 0:
+            assert digest_of(out) == expected
+            break
+        assert code == -signal.SIGKILL
+        killed += 1
+        if out.is_file():  # what has a name has all of its bytes
+            assert digest_of(out) == expected
+        elif out.is_dir():
+            assert digest_of(out).items() <= expected.items()
+        assert zygote.run(out=target, **asked) == 0
+        assert digest_of(out) == expected
+        assert not [p for p in out.parent.rglob("*") if p.name.endswith(".part")]
+    assert killed >= {"write": 10, "fsync": 20, "rename": 5}.get(call, 0)
