@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from foretell.bulk.columns import Keep
-from foretell.bulk.frames import predict_frame
+from foretell.bulk.frames import OnBadRow, predict_frame
 from foretell.bulk.shipped import Shipped, ship
 
 __all__ = ["predictor"]
@@ -20,7 +20,9 @@ _MOST_IN_CLASS_BYTES = 1 << 24
 """Larger models are put into Ray's object store, once, instead of going along with the class."""
 
 
-def predictor(model: str | Path, *, keep: Keep = (), trust: bool = False) -> type[Callable[[Any], Any]]:
+def predictor(
+    model: str | Path, *, keep: Keep = (), on_error: OnBadRow = "fail", trust: bool = False
+) -> type[Callable[[Any], Any]]:
     """Return a class for `Dataset.map_batches`: each actor loads the model once and predicts batch after batch.
 
         ds.map_batches(predictor("ames/"), compute=ray.data.ActorPoolStrategy(size=2), batch_format="pyarrow")
@@ -28,6 +30,8 @@ def predictor(model: str | Path, *, keep: Keep = (), trust: bool = False) -> typ
     Args:
         model: A bundle, a folder that holds one artifact, or an artifact. It is read now.
         keep: Names of columns to put before the predictions, or "all".
+        on_error: What becomes of a bad row. "fail": it ends the pipeline. "skip": it is left out. "mark": it stays,
+            without an answer, and a column `error` says why; it is null for the other rows.
         trust: Whether a file that may run code may be opened by the actors, boxed in.
 
     Returns:
@@ -35,7 +39,7 @@ def predictor(model: str | Path, *, keep: Keep = (), trust: bool = False) -> typ
         output columns as `foretell predict` writes them, with the same answers bit for bit. A model of pictures takes
         them from the column "image", "bytes" or "path". An object predicts in the thread that calls it.
 
-        A batch with a bad row raises `InvalidInput` in the actor: the message names column, row and value, its `row`
+        With "fail" a bad row raises `InvalidInput` in the actor: the message names column, row and value, its `row`
         counts from the first one of the batch. Ray Data ends the pipeline then, with that message.
 
     Raises:
@@ -49,7 +53,7 @@ def predictor(model: str | Path, *, keep: Keep = (), trust: bool = False) -> typ
             self._model = _fetched(shipped).load()
 
         def __call__(self, batch: Any) -> Any:
-            return predict_frame(self._model, batch, keep)
+            return predict_frame(self._model, batch, keep, on_error)
 
     return Predictor
 

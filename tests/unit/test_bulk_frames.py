@@ -63,6 +63,58 @@ def test_a_bad_row_is_named(sum_model, kind):
     assert (str(again), again.row, again.column) == (str(caught.value), 1, "a")
 
 
+BAD = {"k": ["w", "x", "y", "z"], "a": [1.0, float("inf"), 2.0, float("-inf")], "b": [0.5] * 4}
+
+
+def kinds_of(columns):
+    return [pa.table(columns), pd.DataFrame(columns), {name: np.array(column) for name, column in columns.items()}]
+
+
+@pytest.mark.parametrize("batch", kinds_of(BAD), ids=["pyarrow", "pandas", "numpy"])
+def test_bad_rows_are_left_out_or_marked(sum_model, batch):
+    skipped = pd.DataFrame(_plain(predict_frame(sum_model("ab"), batch, ["k"], "skip")))
+    assert skipped.to_dict("list") == {"k": ["w", "y"], "prediction": [1.5, 2.5]}
+    marked = pd.DataFrame(_plain(predict_frame(sum_model("ab"), batch, ["k"], "mark")))
+    assert marked["k"].tolist() == BAD["k"]
+    assert marked["prediction"].tolist()[::2] == [1.5, 2.5]
+    assert marked["prediction"].isna().tolist() == [False, True, False, True]
+    assert marked["error"].isna().tolist() == [True, False, True, False]
+    assert marked["error"][1].startswith('column "a": got inf, expected a finite number')
+    assert marked["error"][3].startswith('column "a": got -inf')
+
+
+def test_good_rows_are_not_marked(sum_model):
+    found = predict_frame(sum_model("ab"), TABLE, on_error="mark")
+    assert found["error"].type == pa.string()
+    assert found["error"].null_count == 3
+    assert found["prediction"].to_pylist() == [1.5, 3.5, 2.5]
+    assert predict_frame(sum_model("ab"), TABLE, on_error="skip").equals(predict_frame(sum_model("ab"), TABLE))
+
+
+def test_labels_of_marked_rows_are_null(sum_model):
+    found = predict_frame(sum_model("ab", classes=("no", "yes")), pa.table(BAD), on_error="mark")
+    assert found["prediction"].to_pylist() == ["yes", None, "yes", None]
+    only_bad = pa.table(BAD).take([1, 3])
+    found = predict_frame(sum_model("ab", classes=("no", "yes")), only_bad, on_error="mark")
+    assert found["prediction"].to_pylist() == [None, None]
+    assert predict_frame(sum_model("ab"), only_bad, on_error="skip").num_rows == 0
+
+
+def test_what_is_no_row_fails_whatever_is_asked(sum_model):
+    with pytest.raises(InvalidInput, match='"b"'):
+        predict_frame(sum_model("ab"), {"a": np.ones(2)}, on_error="mark")
+    with pytest.raises(ConfigError, match="on_error: got 'quarantine', expected one of fail, skip, mark"):
+        predict_frame(sum_model("ab"), TABLE, on_error="quarantine")
+    with pytest.raises(ConfigError, match='"error": it is to be kept and an output has the same name'):
+        predict_frame(sum_model("ab"), TABLE.rename_columns(["error", "b", "a"]), "all", "mark")
+    with pytest.raises(ConfigError, match="'skip' is for models of rows"):
+        predict_frame(_Finds(), {"bytes": [b""]}, on_error="skip")
+
+
+def _plain(found):
+    return found.to_pandas() if isinstance(found, pa.Table) else found
+
+
 def test_what_does_not_fit_is_refused(sum_model):
     model = sum_model("ab")
     with pytest.raises(InvalidInput, match=r'^batch: .*"b"'):

@@ -1,75 +1,67 @@
 """One batch of a dataframe library through a model: the same kind of batch comes back, with the output columns.
 
 It takes the way of a block of a file, so the answers are those of a file with the same rows, bit for bit.
-Knows Arrow tables and batches, pandas frames and dicts of arrays; no file, no cluster.
+Knows no library: `frame_kinds` does; no file, no cluster.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from foretell.bulk.blocks import Predictor
+from foretell.bulk.bad_rows import sift
+from foretell.bulk.blocks import Answered, Fault, Mark, Origin, Predictor, Rows
 from foretell.bulk.columns import Keep, choose
 from foretell.bulk.encode import to_arrow
+from foretell.bulk.frame_kinds import Columns, Frame, frame_of
 from foretell.errors import ConfigError, InvalidInput
 from foretell.model.data.cells import quote
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-__all__ = ["predict_frame"]
+__all__ = ["OnBadRow", "predict_frame"]
 
-_FORMS = "a pyarrow Table or RecordBatch, a pandas DataFrame, or a dict of arrays"
+OnBadRow = Literal["fail", "skip", "mark"]
+"""What becomes of a row that cannot be answered: the batch fails, it is left out, or a column `error` says why."""
+
 _PICTURES = ("image", "bytes", "path")
 """Columns in which pictures are looked for, as `read_images` and `read_binary_files` of Ray Data name them."""
 
-Columns = dict[str, NDArray[Any]]
 
-
-class _Frame(Protocol):
-    """A batch of one library."""
-
-    names: list[str]
-
-    def arrow(self, at: int) -> pa.Array:
-        """Return the column at a position."""
-        ...
-
-    def values(self, at: int) -> Sequence[Any]:
-        """Return the column at a position as Python values or arrays, one a row."""
-        ...
-
-    def joined(self, kept: Sequence[int], rows: NDArray[np.intp] | None, answers: Columns) -> Any:
-        """Return some of its columns, of these rows or of all, and the answers after them."""
-        ...
-
-
-def predict_frame(model: Predictor, batch: Any, keep: Keep = ()) -> Any:
+def predict_frame(model: Predictor, batch: Any, keep: Keep = (), on_error: OnBadRow = "fail") -> Any:
     """Predict the rows of a batch, in the calling thread.
 
     Args:
         model: Of rows; or of pictures, which are in the first of the columns "image" (uint8), "bytes" and "path".
         batch: A `pyarrow.Table` or `RecordBatch`, a pandas frame, or a dict of arrays with a row along axis 0.
         keep: Names of its columns to put before the predictions, or "all".
+        on_error: What becomes of bad rows. "mark" adds a column `error`: why a row has no answer, else null; the
+            other output columns of such a row are null, in arrays of numpy NaN or None.
 
     Returns:
         Of the kind of `batch`: the kept columns, then the output columns as `foretell predict` writes them. A
         detection has a row for each object; its `source` is the path, or the row of the batch.
 
     Raises:
-        InvalidInput: The message names column, row and value; `row` counts from the first one of the batch.
-        ConfigError: A column to keep is missing, or named like an output.
+        InvalidInput: A row is bad and `on_error` is "fail", or what is wrong is no row. The message names column, row
+            and value; `row` counts from the first one of the batch.
+        ConfigError: A column to keep is missing, or named like an output; `on_error` is none of those.
     """
-    frame = _frame_of(batch)
+    if on_error not in get_args(OnBadRow):
+        raise ConfigError(f"on_error: got {on_error!r}, expected one of {', '.join(get_args(OnBadRow))}")
+    frame = frame_of(batch)
     try:
-        if model.signature.image is not None:
+        if model.signature.image is None:
+            kept, rows, answers = _predict(model, frame, keep, on_error)
+        elif on_error == "fail":
             kept, rows, answers = _see(model, frame, keep)
         else:
-            kept, rows, answers = _predict(model, frame, keep)
+            raise ConfigError(f"on_error: {on_error!r} is for models of rows; leave it out")
     except InvalidInput as e:
         text = str(e) if str(e).startswith("batch: ") else f"batch: {e}"
         raise InvalidInput(text, column=e.column, row=e.row) from e
@@ -82,16 +74,93 @@ def predict_frame(model: Predictor, batch: Any, keep: Keep = ()) -> Any:
     return frame.joined(kept, rows, answers)
 
 
-def _predict(model: Predictor, frame: _Frame, keep: Keep) -> tuple[list[int], None, Columns]:
+def _predict(
+    model: Predictor, frame: Frame, keep: Keep, on_error: OnBadRow
+) -> tuple[list[int], NDArray[np.intp] | None, Columns]:
     import pyarrow as pa
 
     chosen = choose(frame.names, model.signature, keep, "batch")
+    kept = [at for at, _ in chosen.kept]
     fields = [frame.arrow(at) for at, _ in chosen.fields]
     data = pa.RecordBatch.from_arrays(fields, [name for _, name in chosen.fields])
-    return [at for at, _ in chosen.kept], None, model.predict_arrow(data).to_columns()
+    bad: dict[int, str] = {}
+    try:
+        answers: Columns = model.predict_arrow(data).to_columns()
+    except InvalidInput as e:
+        if on_error == "fail" or e.row is None:
+            raise
+        answers, bad = _good_rows(model, data)
+    good = np.array([row for row in range(data.num_rows) if row not in bad], np.intp) if bad else None
+    if on_error == "mark":
+        return kept, None, _marked(answers, good, data.num_rows, bad)
+    return kept, good, answers
 
 
-def _see(model: Predictor, frame: _Frame, keep: Keep) -> tuple[list[int], NDArray[np.intp] | None, Columns]:
+def _good_rows(model: Predictor, data: pa.RecordBatch) -> tuple[Columns, dict[int, str]]:
+    """Return the answers of the good rows, and what is wrong with each of the others."""
+
+    def predict(rows: Rows) -> Answered:
+        return model.predict_arrow(rows.data)
+
+    sifted = sift(_BatchBlock(data), predict, "batch", getattr(model, "refusals", None))
+    shown = {b.row: f"column {quote(b.column)}: {b.reason}" if b.column else b.reason for b in sifted.bad}
+    return sifted.answered.to_columns(), {row: text for row, text in shown.items() if row is not None}
+
+
+def _marked(answers: Columns, good: NDArray[np.intp] | None, count: int, bad: Mapping[int, str]) -> Columns:
+    """Return answers for all rows, null for bad ones, and a column that says why."""
+    import pyarrow as pa
+
+    found: Columns = dict(answers)
+    if good is not None:
+        place = np.zeros(count, np.intp)
+        place[good] = np.arange(len(good))
+        index = pa.array(place, mask=np.isin(np.arange(count), list(bad)))
+        found = {name: column.take(index) for name, column in to_arrow(answers).items()}
+    if "error" in found:
+        raise ConfigError('on_error: "mark" needs the name "error", which is an output of the model; use "skip"')
+    return found | {"error": pa.array([bad.get(row) for row in range(count)], pa.string())}
+
+
+@dataclass(frozen=True)
+class _BatchBlock:
+    """A batch as the rows of a file are, so that its bad rows are found as theirs are."""
+
+    batch: pa.RecordBatch
+
+    @property
+    def size_bytes(self) -> int:
+        return int(self.batch.nbytes)
+
+    @property
+    def about_rows(self) -> int:
+        return int(self.batch.num_rows)
+
+    @property
+    def ends(self) -> Mark:
+        return Mark(self.batch.num_rows)
+
+    def parse(self) -> Rows:
+        return Rows(self.batch, {}, self.batch.num_rows)
+
+    def place(self, row: int | None) -> str:
+        return "batch"
+
+    def faults(self) -> list[Fault]:
+        return []
+
+    def without(self, rows: Sequence[int]) -> _BatchBlock:
+        import pyarrow as pa
+
+        left = np.ones(self.batch.num_rows, np.bool_)
+        left[list(rows)] = False
+        return _BatchBlock(self.batch.filter(pa.array(left)))
+
+    def origins(self, rows: Sequence[int]) -> list[Origin]:
+        return [Origin(None, row, "") for row in rows]
+
+
+def _see(model: Predictor, frame: Frame, keep: Keep) -> tuple[list[int], NDArray[np.intp] | None, Columns]:
     names = frame.names
     found = next((names.index(name) for name in _PICTURES if name in names), None)
     if found is None:
@@ -108,94 +177,3 @@ def _see(model: Predictor, frame: _Frame, keep: Keep) -> tuple[list[int], NDArra
     found_objects = getattr(answered, "objects", None)  # of a detection alone
     rows = None if found_objects is None else np.repeat(np.arange(len(pictures)), found_objects.counts)
     return kept, rows, answers
-
-
-def _frame_of(batch: Any) -> _Frame:
-    home = type(batch).__module__.partition(".")[0]
-    if home == "pyarrow" and hasattr(batch, "schema"):
-        return _Arrow(batch)
-    if home == "pandas" and hasattr(batch, "columns"):
-        return _Pandas(batch)
-    if isinstance(batch, Mapping):
-        return _Arrays(batch)
-    raise InvalidInput(f"batch: got {type(batch).__module__}.{type(batch).__name__}, expected {_FORMS}")
-
-
-class _Arrow:
-    def __init__(self, batch: Any) -> None:
-        self._batch = batch
-        self.names: list[str] = batch.schema.names
-
-    def arrow(self, at: int) -> pa.Array:
-        import pyarrow as pa
-
-        column = self._batch.column(at)
-        if not isinstance(column, pa.ChunkedArray):
-            return column
-        return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-    def values(self, at: int) -> Sequence[Any]:
-        found: list[Any] = self._batch.column(at).to_pylist()  # of a tensor column: arrays
-        return found
-
-    def joined(self, kept: Sequence[int], rows: NDArray[np.intp] | None, answers: Columns) -> Any:
-        found = {self.names[at]: self._batch.column(at) for at in kept}
-        if rows is not None:
-            found = {name: column.take(rows) for name, column in found.items()}
-        columns = found | to_arrow(answers)
-        return type(self._batch).from_arrays(list(columns.values()), list(columns))
-
-
-class _Pandas:
-    def __init__(self, batch: Any) -> None:
-        self._batch = batch
-        self.names = [str(name) for name in batch.columns]
-
-    def arrow(self, at: int) -> pa.Array:
-        return _as_arrow(self._batch.iloc[:, at], self.names[at])
-
-    def values(self, at: int) -> Sequence[Any]:
-        return list(self._batch.iloc[:, at])
-
-    def joined(self, kept: Sequence[int], rows: NDArray[np.intp] | None, answers: Columns) -> Any:
-        import pandas as pd
-
-        found = self._batch.iloc[:, list(kept)]
-        if rows is not None:
-            found = found.iloc[rows].reset_index(drop=True)
-        return pd.concat([found, pd.DataFrame(answers, index=found.index)], axis=1)
-
-
-class _Arrays:
-    def __init__(self, batch: Mapping[str, Any]) -> None:
-        self._batch = {str(name): np.asarray(column) for name, column in batch.items()}
-        self.names = list(self._batch)
-
-    def arrow(self, at: int) -> pa.Array:
-        column = self._batch[self.names[at]]
-        if column.ndim != 1:
-            raise InvalidInput(
-                f"batch: column {quote(self.names[at])} has shape {column.shape}, expected one value a row",
-                column=self.names[at],
-            )
-        return _as_arrow(column, self.names[at])
-
-    def values(self, at: int) -> Sequence[Any]:
-        return list(self._batch[self.names[at]])
-
-    def joined(self, kept: Sequence[int], rows: NDArray[np.intp] | None, answers: Columns) -> Any:
-        found = {self.names[at]: self._batch[self.names[at]] for at in kept}
-        if rows is not None:
-            found = {name: column[rows] for name, column in found.items()}
-        return found | answers
-
-
-def _as_arrow(column: Any, name: str) -> pa.Array:
-    import pyarrow as pa
-
-    try:
-        found = pa.array(column, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError) as e:
-        line = str(e).splitlines()[0]
-        raise InvalidInput(f"batch: column {quote(name)} is no column of one type ({line})", column=name) from e
-    return found.combine_chunks() if isinstance(found, pa.ChunkedArray) else found
