@@ -156,6 +156,7 @@ def test_a_job_that_is_killed_goes_on_to_the_same_bytes(lake, sum_model, kind):
     assert [k for k in lake.objects() if not k.startswith("in/")] == ["o.csv", "whole.csv"]
 
 
+@pytest.mark.slow
 def test_a_second_job_is_told_at_once(lake):
     first = begun(lake, seconds=1.0)
     code, said = again()
