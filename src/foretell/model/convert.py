@@ -24,6 +24,7 @@ from foretell.model.data.table import TablePreparation
 from foretell.model.draw import draw_rows
 from foretell.model.formats.base import Answers, Opened, Reference
 from foretell.model.formats.torch_onnx import with_onnx
+from foretell.model.formats.torch_sight import with_sight
 from foretell.model.load import answers_of, open_artifact
 from foretell.model.model import Model
 from foretell.model.pace import CHUNKS, ROWS, choose, fastest, time_s
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Report", "convert"]
 
+_TORCH = ("torch", "torchscript")
 _DRAWN_ROWS = 2_000
 _DRAWN_BESIDE_SAMPLE = 256
 _SAMPLE_ROWS = 50_000
@@ -101,7 +103,7 @@ def convert(
         trust: Whether to open a file that may run code, boxed in.
         tolerance: Largest difference of a row; see `proof.Tolerance`. None: by what the graph computes in.
         inputs: What a TorchScript file takes, in the order of its forward; others say it themselves.
-        picture: How a picture becomes a tensor and what the outputs mean, where an ONNX file does not say it: tables
+        picture: How a picture becomes a tensor and what the outputs mean, where the file does not say it: tables
             `task` and `signature.image`, as in model.toml.
         pictures: For golden examples of a model of pictures, in any form that `Model.predict` takes.
 
@@ -121,6 +123,8 @@ def convert(
         sample, truth = _without_target(sample, target)
     tables = _picture_tables(artifact, picture, labels)
     opened = open_artifact(artifact, trust=trust, sample=sample, inputs=inputs, picture=tables)
+    if picture is not None and artifact.format in _TORCH:
+        return _convert_torch_pictures(artifact, opened, folder, tables or {}, pictures, tolerance)
     if opened.signature.image is not None:
         return _convert_pictures(opened, folder, pictures)
     if pictures:
@@ -143,10 +147,10 @@ def _picture_tables(
     artifact: Artifact, picture: Mapping[str, Any] | None, labels: Sequence[str] | None
 ) -> Mapping[str, Any] | None:
     """Return what is given of a network of pictures, the labels with it: they say how wide its outputs are."""
-    if artifact.format != "onnx":
-        if picture is not None:
-            raise ConfigError(f'--picture: "{artifact.path.name}" is no ONNX file; export the network to ONNX first')
+    if artifact.format != "onnx" and picture is None:
         return None
+    if artifact.format not in ("onnx", *_TORCH):
+        raise ConfigError(f'--picture: "{artifact.path.name}" is no network of ONNX or PyTorch; leave it out')
     tables = dict(picture or {})
     if labels:
         tables["task"] = {**tables.get("task", {}), "classes": list(labels)}
@@ -167,6 +171,31 @@ def _convert_pictures(opened: Opened, folder: Path, pictures: Sequence[Any]) -> 
         golden = golden_pictures(model, pictures)
     report = Report(folder, opened, "", len(pictures), 0 if pictures else len(golden.rows), {}, {}, {})
     write_bundle(folder, Bundle(folder.name, opened, golden, TOLERANCE, report.as_dict()))
+    return report
+
+
+def _convert_torch_pictures(
+    artifact: Artifact,
+    opened: Opened,
+    folder: Path,
+    tables: Mapping[str, Any],
+    pictures: Sequence[Any],
+    tolerance: float | None,
+) -> Report:
+    """Write the bundle of a program that takes pictures: its graph is proven on tensors, then both take pictures."""
+    if opened.reference is not None:
+        opened.reference.close()
+    sighted = with_sight(opened, tables)
+    if sighted.signature.image is None:
+        raise ConfigError(_unknown(artifact, sighted))
+    if artifact.format == "torch":
+        opened = with_onnx(artifact.path.name, opened)
+    report, proven, *_ = _prove(artifact, opened, None, None, tolerance, folder)
+    sighted = with_sight(proven, tables)
+    with Model(sighted, name=folder.name) as model:
+        golden = golden_pictures(model, pictures)
+    report = replace(report, opened=sighted, sample_rows=len(pictures))
+    write_bundle(folder, Bundle(folder.name, sighted, golden, TOLERANCE, report.as_dict()))
     return report
 
 
