@@ -36,8 +36,9 @@ def predictor(
 
     Returns:
         A class whose objects turn a batch of any `batch_format` into one of the same kind: the kept columns, then the
-        output columns as `foretell predict` writes them, with the same answers bit for bit. A model of pictures takes
-        them from the column "image", "bytes" or "path". An object predicts in the thread that calls it.
+        output columns as `foretell predict` writes them, with the answers that it has for a block of these rows, bit
+        for bit. A model of pictures takes them from the column "image", "bytes" or "path". An object predicts in the
+        thread that calls it.
 
         With "fail" a bad row raises `InvalidInput` in the actor: the message names column, row and value, its `row`
         counts from the first one of the batch. Ray Data ends the pipeline then, with that message.

@@ -58,6 +58,24 @@ def test_a_bad_row_ends_the_pipeline_with_its_reason(cluster, ames):
         predicted(ds, ames / "ames", "pyarrow").materialize()
 
 
+def test_bad_rows_are_marked(cluster, ames):
+    homes = pa.csv.read_csv(ames / "homes.csv")
+    area = homes["Gr_Liv_Area"].to_numpy().astype(float)
+    area[[7, 2000]] = np.inf
+    at = homes.schema.get_field_index("Gr_Liv_Area")
+    ds = data.from_arrow(homes.set_column(at, "Gr_Liv_Area", pa.array(area)))
+    found = predicted(ds, ames / "ames", "pyarrow", keep=["Id"], on_error="mark").to_pandas()
+    bad = found[found["error"].notna()]
+    assert sorted(bad["Id"]) == sorted(homes["Id"].take([7, 2000]).to_pylist())
+    assert bad["prediction"].isna().all()
+    assert all(why.startswith('column "Gr_Liv_Area": got inf') for why in bad["error"])
+    good = found[found["error"].isna()]
+    expected = prices(ames)
+    assert dict(zip(good["Id"], good["prediction"], strict=True)) == {
+        n: p for n, p in expected.items() if n not in set(bad["Id"])
+    }
+
+
 def test_a_large_model_goes_by_the_object_store(cluster, ames, monkeypatch):
     monkeypatch.setattr(foretell.ray, "_MOST_IN_CLASS_BYTES", 0)
     ds = data.read_csv(str(ames / "homes.csv"))

@@ -1,6 +1,6 @@
 """One batch of a dataframe library through a model: the same kind of batch comes back, with the output columns.
 
-It takes the way of a block of a file, so the answers are those of a file with the same rows, bit for bit.
+It takes the way of a block of a file, so the answers are those of a block with the same rows, bit for bit.
 Knows no library: `frame_kinds` does; no file, no cluster.
 """
 
