@@ -63,7 +63,9 @@ def browsing(folder, address):
 
 
 def test_what_the_camera_sees(tmp_path):
-    always = network(np.zeros((3, 7)), [8, 8, 8, 4, 0.9, 1, 0], [-1, 1, 7])
+    weights = np.zeros((3, 7))
+    weights[0, 4] = 0.1
+    always = network(weights, [8, 8, 8, 4, 0.8, 1, 0], [-1, 1, 7])
     file, picture = written(tmp_path, "things", always, DETECTOR)
     assert main(["convert", str(file), "--picture", str(picture), "-o", str(tmp_path / "things")]) == 0
     with serving(tmp_path / "things") as served:
