@@ -3,6 +3,8 @@
 import io
 import json
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +14,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from foretell.bulk import delimited, dialect, jsonl
+sys.path.insert(0, str(Path(__file__).parent))
+
+from faulty_storage import Died, FaultyStorage
+
+from foretell.bulk import delimited, dialect, jsonl, plan, quarantine
 from foretell.bulk.job import predict_files
-from foretell.errors import ConfigError, InvalidInput
+from foretell.errors import ConfigError, InvalidInput, MachineError
 
 BAD = {
     "x,1,z": ("a", 'got "x", expected a number'),
@@ -69,14 +75,14 @@ def test_counts_are_exact_and_every_bad_row_is_kept_once(
     (folder / "clean.csv").write_text(
         "\n".join(["a,b,c", *(g for g, bad in zip(good, rows, strict=True) if not bad), ""])
     )
-    model, quarantine = sum_model("ab"), folder / f"bad.{ending}"
+    model, bad_file = sum_model("ab"), folder / f"bad.{ending}"
     options = {"keep": ["a", "c"], "chunk_rows": chunk_rows, "threads": threads}
     summary = predict_files(
         model,
         [str(folder / "i.csv")],
         str(folder / "o.csv"),
         on_error="quarantine",
-        quarantine=str(quarantine),
+        quarantine=str(bad_file),
         **options,
     )
     clean = predict_files(model, [str(folder / "clean.csv")], str(folder / "c.csv"), **options)
@@ -93,9 +99,9 @@ def test_counts_are_exact_and_every_bad_row_is_kept_once(
             told = {"file": str(folder / "i.csv"), "line": line, "row": None, "column": column}
             expected.append({**told, "reason": reason, "text": row})
         line += 1 + row.count("\n")
-    assert quarantined(quarantine) == expected
+    assert quarantined(bad_file) == expected
     assert sorted(p.name for p in folder.iterdir()) == sorted(
-        ["i.csv", "clean.csv", "o.csv", "c.csv", "s.csv", quarantine.name]
+        ["i.csv", "clean.csv", "o.csv", "c.csv", "s.csv", bad_file.name]
     )
 
 
@@ -282,3 +288,52 @@ def test_a_quarantine_that_is_gone_is_told_of(tmp_path, sum_model):
         run()
     run(overwrite=True)
     assert (tmp_path / "bad.csv").read_bytes() == before
+
+
+def visible(folder):
+    files = [p for p in folder.rglob("*") if p.is_file() and not any(x.startswith(".") for x in p.parts)]
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+@pytest.mark.parametrize(
+    ("out", "bad", "is_full"),
+    [
+        ("o.csv", "bad.parquet", False),
+        pytest.param("scored/", "bad.csv", True, marks=pytest.mark.slow),
+        pytest.param("o.csv", "bad.parquet", True, marks=pytest.mark.slow),
+        pytest.param("scored/", "bad.csv", False, marks=pytest.mark.slow),
+    ],
+)
+def test_any_effect_of_a_job_with_bad_rows_may_be_the_last(
+    tmp_path, sum_model, small_blocks, monkeypatch, out, bad, is_full
+):
+    """It is killed at each effect, or the disk is full from there on; then it goes on: all rows, each once."""
+
+    def run(folder, storage):
+        monkeypatch.setattr(plan, "storage_of", lambda path: storage)
+        monkeypatch.setattr(quarantine, "storage_of", lambda path: storage)
+        given = [str(tmp_path / "in")]
+        options = {"on_error": "quarantine", "quarantine": f"{folder}/{bad}", "threads": 1, "chunk_rows": 1}
+        return predict_files(sum_model("ab"), given, f"{folder}/{out}", **options)
+
+    (tmp_path / "in").mkdir()
+    for name in ("1.csv", "2.csv"):
+        rows = ["x,1" if i % 9 == 4 else f"{i},1" for i in range(20)]
+        (tmp_path / "in" / name).write_text("\n".join(["a,b", *rows, ""]))
+    (tmp_path / "whole").mkdir()
+    undisturbed = FaultyStorage()
+    whole = run(tmp_path / "whole", undisturbed)
+    expected = visible(tmp_path / "whole")
+    assert whole.errors == 4
+    for last in range(len(undisturbed.effects)):
+        folder = tmp_path / f"{last}"
+        folder.mkdir()
+        with (
+            suppress(MachineError) if is_full else pytest.raises(Died)
+        ):  # when it is full, nothing may be left to write
+            run(folder, FaultyStorage(last, is_full=is_full))
+        assert visible(folder).items() <= expected.items()  # what has a name has all of its bytes
+        summary = run(folder, FaultyStorage())
+        assert visible(folder) == expected
+        assert (summary.rows, summary.errors, summary.predictions) == (whole.rows, whole.errors, whole.predictions)
+        assert not [p for p in folder.rglob("*") if p.name.endswith(".part")]
