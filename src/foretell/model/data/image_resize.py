@@ -8,6 +8,7 @@ The fast way is SIMD code with shorter coefficients. Knows no file and no tensor
 
 from __future__ import annotations
 
+import math
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -25,6 +26,8 @@ Pixels = NDArray[np.uint8]
 _FAST = {"bilinear": "bilinear", "bicubic": "catmull_rom", "lanczos": "lanczos3"}
 """Filters the fast way has. box is not among them: where an edge of a pixel falls on a tie, it takes another one."""
 
+_WIDEST = 3.0
+"""Pixels of the resized picture that the widest filter reads to each side."""
 _VAST_BYTES = 32 << 20
 """The fast way copies the picture, which from here on costs more than to touch a few of its pixels."""
 
@@ -113,14 +116,27 @@ def _fast(pixels: Pixels, frame: Frame, kind: Filter, antialias: bool, shrunk: i
     height, width = pixels.shape[:2]
     (wide, high), (left, top), (kept_wide, kept_high) = frame.whole, frame.cut, frame.size
     across, down = frame.picture[0] / shrunk / wide, frame.picture[1] / shrunk / high
+    # Of a picture that is cut, only what is kept is copied, with all that a filter reads around it.
+    first_x, last_x = _kept(left * across, (left + kept_wide) * across, width, across)
+    first_y, last_y = _kept(top * down, (top + kept_high) * down, height, down)
+    goes_across = width != wide or kept_wide != wide or across != 1
+    goes_down = height != high or kept_high != high or down != 1
+    x, y, pixels = left * across - first_x, top * down - first_y, pixels[first_y:last_y, first_x:last_x]
+    height, width = pixels.shape[:2]
     found = library.ImageData(width, height, library.PixelType.U8x3, pixels.tobytes())
-    if width != wide or kept_wide != wide or across != 1:
-        box = library.CropBox(left * across, 0, min(kept_wide * across, width - left * across), height)
+    if goes_across:
+        box = library.CropBox(x, 0, min(kept_wide * across, width - x), height)
         found = _pass(library, found, (kept_wide, height), box, kind, antialias)
-    if height != high or kept_high != high or down != 1:
-        box = library.CropBox(0, top * down, kept_wide, min(kept_high * down, height - top * down))
+    if goes_down:
+        box = library.CropBox(0, y, kept_wide, min(kept_high * down, height - y))
         found = _pass(library, found, (kept_wide, kept_high), box, kind, antialias)
     return np.frombuffer(found.get_buffer(), np.uint8).reshape(kept_high, kept_wide, 3)
+
+
+def _kept(start: float, end: float, side: int, scale: float) -> tuple[int, int]:
+    """Return the first pixel along a side that is needed for those from `start` to `end`, and the end of them."""
+    around = _WIDEST * max(scale, 1.0) + 2.0
+    return max(0, math.floor(start - around)), min(side, math.ceil(end + around))
 
 
 def _pass(library: ModuleType, source: Any, size: tuple[int, int], box: Any, kind: Filter, antialias: bool) -> Any:
