@@ -81,12 +81,12 @@ def ray(rows: int, turns: int, kind: str) -> bool:
 
     def pipeline(python: Path, script: str) -> Taken:
         shutil.rmtree(theirs, ignore_errors=True)
-        return run([python, HERE / "rivals/bulk" / script, CORES, model, theirs, *files])
+        return run([python, HERE / "rivals/bulk" / script, CORES, model, theirs, *files], is_cluster=True)
 
     calls = {
         "Ray Data": lambda: pipeline(python_of(*RAY), "ray_data.py"),
         "  with foretell.ray": lambda: pipeline(python, "ray_foretell.py"),
-        "foretell --on ray": lambda: run([*on_cluster, "--on", "ray"]),
+        "foretell --on ray": lambda: run([*on_cluster, "--on", "ray"], is_cluster=True),
         "foretell": lambda: run(score),
     }
     run(score)
@@ -146,8 +146,9 @@ def _show(taken: Mapping[str, list[Taken]], rows: int) -> None:
     print(f"{'':<24}{'seconds':>9}{'rows/s':>12}{'processor s':>13}{'peak MiB':>10}")
     for name, turns in taken.items():
         wall_s = middle(turns, lambda t: t.wall_s)
+        cpu = f"{middle(turns, lambda t: t.cpu_s):.2f}" if turns[0].cpu_s else "-"
         peak = f"{max(t.peak_mb for t in turns):,.0f}" if turns[0].peak_mb else "-"
-        print(f"{name:<24}{wall_s:>9.2f}{rows / wall_s:>12,.0f}{middle(turns, lambda t: t.cpu_s):>13.2f}{peak:>10}")
+        print(f"{name:<24}{wall_s:>9.2f}{rows / wall_s:>12,.0f}{cpu:>13}{peak:>10}")
 
 
 def main() -> bool:

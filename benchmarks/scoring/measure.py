@@ -21,13 +21,13 @@ class Taken:
 
     wall_s: float
     cpu_s: float
-    """Of the command and all children that it waited for: user and system."""
+    """Of the command and all children that it waited for, user and system; 0 where that is not all."""
     peak_mb: float
     """Highest resident memory, in MiB: of the process as the kernel remembers it; with children, of all at one look."""
 
 
-def run(command: Sequence[object]) -> Taken:
-    """Run a command to its end.
+def run(command: Sequence[object], *, is_cluster: bool = False) -> Taken:
+    """Run a command to its end; a cluster's processes are nobody's children, and their processor time is not known.
 
     Raises:
         SystemExit: It failed; its standard error is printed.
@@ -53,7 +53,7 @@ def run(command: Sequence[object]) -> Taken:
         sys.stderr.write(said.decode(errors="replace")[-2000:])
         raise SystemExit(f"{command[0]} {command[1]}: exit status {process.returncode}")
     cpu_s = after.children_user - before.children_user + after.children_system - before.children_system
-    return Taken(wall_s, cpu_s, peak_kb / 1024)
+    return Taken(wall_s, 0.0 if is_cluster else cpu_s, peak_kb / 1024)
 
 
 def middle(turns: Sequence[Taken], of: Callable[[Taken], float]) -> float:

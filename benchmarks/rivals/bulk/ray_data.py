@@ -1,6 +1,7 @@
 """Ray Data with the original library: ray_data.py CORES MODEL OUT INPUT...
 
-One actor for each core, each with the model loaded once and one thread. OUT is a folder of Parquet files.
+One actor for each core, each with the model loaded once and one thread. OUT is a folder of Parquet files. Actors that
+asked for whole cores would leave none to the tasks that read, and wait for those.
 """
 
 import sys
@@ -33,10 +34,11 @@ class Predictor:
         )
 
 
-ray.init(num_cpus=int(cores), include_dashboard=False, log_to_driver=False)
+# Actors hold a processor each for as long as the pipeline runs: with no more than that, nothing is ever read.
+ray.init(num_cpus=2 * int(cores), include_dashboard=False, log_to_driver=False)
 ray.data.DataContext.get_current().enable_progress_bars = False
 ray.data.DataContext.get_current().execution_options.preserve_order = True
 scored = ray.data.read_parquet(inputs).map_batches(
-    Predictor, batch_format="pyarrow", batch_size=65_536, concurrency=int(cores)
+    Predictor, batch_format="pyarrow", batch_size=65_536, concurrency=int(cores), num_cpus=0.5
 )
 scored.write_parquet(out)
