@@ -75,6 +75,9 @@ def loader_named(name: str) -> Loader:
 
 def warm(model: Loaded) -> tuple[tuple[int, float], ...]:
     """Open every runtime that is likely to be needed, and measure; see `measure`."""
+    if not getattr(model.task_reader, "batched", True):  # a detector of one picture, whose outputs are no rows
+        model.infer(draw_inputs(model.signature, 1), 1)
+        return ()
     paces = measure(model.infer, model.signature)
     largest = paces[-1][0] if paces else _LIKELY_ROWS
     for runner in model.info().get("runners", ()):
