@@ -1,6 +1,8 @@
 """Live streams over WebSockets, with a client of another hand: the library's own."""
 
 import json
+import ssl
+import subprocess
 import time
 
 import pytest
@@ -248,6 +250,29 @@ def test_keys_and_origins_as_everywhere(serve, tmp_path):
         with stream(server, "house", additional_headers=right, origin=origin) as client:
             client.send(rows(HOUSE))
             assert "predictions" in answers(client, 1)[0]
+
+
+def test_over_tls(serve, tmp_path):
+    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    server = serve(only=("house", "mirror"), tls_cert=cert, tls_key=key)
+    trusted = ssl.create_default_context(cafile=cert)
+    address = f"wss://127.0.0.1:{server.port}/v1/models"
+    with connect(f"{address}/house:stream", ssl=trusted) as client:
+        client.send(rows(HOUSE))
+        assert answers(client, 1)[0]["predictions"] == [pytest.approx(PRICE)]
+    with connect(f"{address}/mirror:stream", ssl=trusted, max_size=None) as client:
+        client.send(x(*range(30_000)))
+        assert answers(client, 1)[0]["predictions"] == [[float(2 * i) for i in range(30_000)]]
+        with pytest.raises(ConnectionClosed) as ended:
+            client.send(b"\xff" * (17 << 20))
+            client.recv(10)
+    assert ended.value.rcvd.code == 1009
+    until(lambda: not server.server._desk.connections)
 
 
 def test_pings_are_answered_and_asked(serve):

@@ -242,10 +242,11 @@ class WebSocket(asyncio.Protocol):
     def _finish(self) -> None:
         """End the connection. One whose client may still be sending first lets it read why: closing would reset."""
         self._is_ending = True
-        if self._messages.has_left or not self.transport.can_write_eof() or self.transport.is_closing():
+        if self._messages.has_left or self.transport.is_closing():
             self.transport.close()
             return
-        self.transport.write_eof()
+        if self.transport.can_write_eof():  # not with TLS
+            self.transport.write_eof()
         self._unread = bytearray()
         if self._holds:
             self._holds = 0
