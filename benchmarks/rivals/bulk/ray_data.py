@@ -34,8 +34,7 @@ class Predictor:
         )
 
 
-# Actors hold a processor each for as long as the pipeline runs: with no more than that, nothing is ever read.
-ray.init(num_cpus=2 * int(cores), include_dashboard=False, log_to_driver=False)
+ray.init(num_cpus=int(cores), include_dashboard=False, log_to_driver=False)
 ray.data.DataContext.get_current().enable_progress_bars = False
 ray.data.DataContext.get_current().execution_options.preserve_order = True
 scored = ray.data.read_parquet(inputs).map_batches(
