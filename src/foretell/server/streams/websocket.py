@@ -24,7 +24,8 @@ _SLICE_BYTES = 4096
 _FRAMES = 64
 """Read at once, before others have their turn."""
 _LINGER_S = 1.0
-_LINGER_BYTES = 1 << 20
+_LINGER_BYTES = 64 << 20
+"""A client that sends a message too long has most of it on its way; without all of it read it never learns why."""
 _FRESH = -1.0
 """Instead of an instant: since the last check."""
 _GRACE_S = 5.0
