@@ -10,6 +10,7 @@ from foretell.engine.ledger import Ledger
 from foretell.engine.limits import Limits
 from foretell.engine.pace import Pace
 from foretell.engine.statistics import Statistics
+from foretell.engine.suspects import fingerprint
 from foretell.errors import InferenceFailed, InvalidInput, OutOfMemory
 from foretell.metrics import Metrics
 from foretell.request import Base64, InferRequest, InferResponse, Parts
@@ -191,3 +192,14 @@ def test_keys_tell_pictures_from_tensors():
     assert layout.check({"image": np.zeros((3, 2), np.float32)}, 3) == ()
     with pytest.raises(InvalidInput, match="datatype BYTES"):
         Layout(NETWORK).check(pictures_of(b"a"), 1)
+
+
+def test_a_large_picture_is_known_again_by_its_ends():
+    content = np.random.default_rng(3).bytes(3_000_000)
+    parts = [content[:1_000_000], content[1_000_000:2_000_000], content[2_000_000:]]
+    for picture in (content, Parts(parts), Base64(memoryview(content)), content[:1000], Parts([content[:9]])):
+        assert fingerprint(pictures_of(picture)) == fingerprint(pictures_of(picture))
+        assert fingerprint(pictures_of(b"x", picture), 1) == fingerprint(pictures_of(picture))
+    others = [content[:-1] + b"?", b"?" + content[1:], content + b"?", content[:1000], Parts([*parts[:2], b"?"])]
+    prints = {fingerprint(pictures_of(picture)) for picture in (content, *others)}
+    assert len(prints) == 1 + len(others)

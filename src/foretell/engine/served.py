@@ -221,7 +221,7 @@ class Served:
         batcher.on_loss, batcher.on_work = crew.lost, crew.answered
         self._hello, self._batcher, self._crew = hello, batcher, crew
         batcher.add(instance)
-        crew.wanted = scheduling.count_instances(house.cores, house.versions, pace, limits)
+        crew.wanted = scheduling.count_instances(house.cores, house.versions, picture_pace or pace, limits)
         crew.fill()
         self._show()
         self.state = after(self.state, Event.LOADED)

@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 
 from foretell.engine.ticket import Ticket
 from foretell.errors import Quarantined
+from foretell.request import Base64, Parts
 
 __all__ = ["Group", "Quarantine", "after_death", "after_error", "deaths_needed", "fingerprint"]
 
 _KEPT = 4096
 _ROWS_CHECKED = 1024
+_LARGE_BYTES, _END_BYTES = 1 << 20, 1 << 16
 
 
 @dataclass(slots=True)
@@ -76,18 +78,36 @@ def after_error(tickets: list[Ticket]) -> list[Group]:
 
 
 def fingerprint(inputs: Mapping[str, NDArray[Any]], row: int | None = None) -> bytes:
-    """Return a hash of the inputs of a request, or of one row of them; of one row both are the same."""
+    """Return a hash of the inputs of a request, or of one row of them; of one row both are the same.
+
+    A picture that came in other parts, or in base64, is another one.
+    """
     digest = hashlib.blake2b(digest_size=16)
     for name in sorted(inputs):
         array = inputs[name] if row is None else inputs[name][row : row + 1]
         digest.update(f"{name}|{array.dtype.str}|{array.shape}|".encode())
         if array.dtype.kind == "O":
             for element in array.ravel():
-                data = element.encode(errors="surrogatepass") if isinstance(element, str) else bytes(element)
-                digest.update(b"%d:" % len(data) + data)
+                if element is None:
+                    digest.update(b"missing")
+                    continue
+                digest.update(b"%d:" % len(element))
+                for part in _told_by(element):
+                    digest.update(part)
         else:
             digest.update(np.ascontiguousarray(array).data)
     return digest.digest()
+
+
+def _told_by(element: Any) -> list[bytes | memoryview]:
+    """Return the bytes of an element; of a large picture how it begins and ends, for the rest takes long to go over."""
+    if isinstance(element, str):
+        return [element.encode(errors="surrogatepass")]
+    if isinstance(element, Parts):
+        parts = element.parts
+        return list(parts) if len(element) <= _LARGE_BYTES else [parts[0], parts[-1][-_END_BYTES:]]
+    content = memoryview(element.content if isinstance(element, Base64) else element)
+    return [content] if len(content) <= _LARGE_BYTES else [content[:_END_BYTES], content[-_END_BYTES:]]
 
 
 @dataclass(slots=True)
