@@ -16,6 +16,7 @@ from PIL import Image
 import foretell
 import foretell.testing
 from foretell.cli.main import main
+from foretell.errors import InvalidInput
 from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.tensors import split_elements
 
@@ -265,3 +266,7 @@ def test_the_client_for_tests_sends_pictures(made, models):
     with foretell.testing.client(made / "colours") as client:
         reply = client.request("POST", "/invocations", PICTURES[3], {"content-type": "image/jpeg"})
         assert reply.json()["predictions"] == [models["colours"].predict(PICTURES[3])[0]]
+        assert client.predict("colours", PICTURES[0]) == [models["colours"].predict(PICTURES[0])[0]]
+        assert client.predict("colours", PICTURES) == models["colours"].predict(PICTURES).to_list()
+        with pytest.raises(InvalidInput, match="row 1: this JPEG is damaged"):
+            client.predict("colours", BROKEN)

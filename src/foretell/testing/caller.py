@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from base64 import b64encode
 from collections.abc import Coroutine, Mapping, Sequence
 from json import JSONDecodeError, dumps
 from pathlib import Path
@@ -91,7 +92,7 @@ class Client:
         Args:
             model: Its name.
             rows: A row as a dict, a list of dicts or lists, an array of shape (rows, fields). A pandas or polars frame
-                or an Arrow table goes as Arrow.
+                or an Arrow table goes as Arrow. An encoded picture as bytes, or a list of them.
             version: Of the model; without it the default one.
             timeout_ms: End to end.
 
@@ -189,6 +190,8 @@ def _body_of(rows: Any) -> tuple[bytes, str]:
         with pa.ipc.new_stream(sink, table.schema) as stream:
             stream.write_table(table)
         return sink.getvalue().to_pybytes(), _ARROW
+    if isinstance(rows, bytes):
+        return rows, "application/octet-stream"
     if isinstance(rows, Mapping):
         rows = [rows]
     return dumps({"instances": _plain(rows)}).encode(), _JSON
@@ -206,6 +209,8 @@ def _plain(value: Any) -> Any:
         return None
     if isinstance(value, str | int | float):
         return value
+    if isinstance(value, bytes):
+        return {"b64": b64encode(value).decode()}
     raise ConfigError(f"rows: {type(value).__name__} has no form in JSON; give numbers, texts, true, false or None")
 
 
