@@ -18,7 +18,8 @@ from tests.process.s3_server import s3_lake
 
 from foretell.bulk.far import Far, fetched_ahead, for_arrow
 from foretell.bulk.job import predict_files
-from foretell.errors import ConfigError
+from foretell.bulk.sample import read_sample
+from foretell.errors import ConfigError, MachineError
 
 SLOW = """
 import sys, time
@@ -142,7 +143,8 @@ def again(out="s3://lake/o.csv"):
     return child.returncode, said
 
 
-@pytest.mark.parametrize("kind", ["csv", pytest.param("parquet", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
 def test_a_job_that_is_killed_goes_on_to_the_same_bytes(lake, sum_model, kind):
     killed(begun(lake, kind))
     assert "o.csv" not in lake.objects()
@@ -186,3 +188,46 @@ def test_what_is_not_there(lake, sum_model):
     lake.put("2026/notes.md", b"")
     with pytest.raises(ConfigError, match="a folder without data files"):
         predict_files(sum_model("ab"), ["s3://lake/2026"], None)
+
+
+@pytest.mark.parametrize("kind", ["arrow", pytest.param("csv", marks=pytest.mark.slow)])
+def test_an_input_that_changes_while_it_is_read_ends_the_job(lake, tmp_path, sum_model, kind):
+    class Meddling(sum_model):
+        def predict_arrow(self, batch, first_row=0):
+            lake.put(f"i.{kind}", content(table(300_000, 1), kind))
+            return super().predict_arrow(batch, first_row)
+
+    lake.put(f"i.{kind}", content(table(300_000), kind))
+    with pytest.raises(ConfigError, match=rf's3://lake/i.{kind}": was changed while it was read'):
+        predict_files(Meddling("ab"), [f"s3://lake/i.{kind}"], f"{tmp_path}/o.csv", threads=1, chunk_rows=1000)
+
+
+@pytest.mark.parametrize("kind", ["parquet", *(pytest.param(k, marks=pytest.mark.slow) for k in ("arrow", "csv"))])
+def test_a_lost_connection_is_the_machines_fault_and_the_job_goes_on(lake, tmp_path, sum_model, monkeypatch, kind):
+    import s3fs
+    from botocore.exceptions import EndpointConnectionError
+
+    for number in range(3):
+        lake.put(f"in/{number}.{kind}", content(table(2000, number), kind))
+    options = {"threads": 1, "chunk_rows": 1000}
+    asked, real = [], s3fs.S3FileSystem._call_s3
+
+    async def lost(fs, method, *arguments, **named):
+        asked.append(method)
+        if len(asked) > 10:
+            raise EndpointConnectionError(endpoint_url="http://store")
+        return await real(fs, method, *arguments, **named)
+
+    out, whole = tmp_path / "o.csv", tmp_path / "whole.csv"
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", lost)
+    with pytest.raises(MachineError, match="check the connection, then run the same command again"):
+        predict_files(sum_model("ab"), ["s3://lake/in/"], str(out), **options)
+    monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", real)
+    assert 0 < predict_files(sum_model("ab"), ["s3://lake/in/"], str(out), **options).rows_before < 6000
+    predict_files(sum_model("ab"), ["s3://lake/in/"], str(whole), **options)
+    assert out.read_bytes() == whole.read_bytes()
+
+
+def test_a_sample_may_lie_there(lake):
+    lake.put("i.csv", b"a,b\n1,x\n2,y\n")
+    assert read_sample("s3://lake/i.csv").to_pylist() == [{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]

@@ -47,10 +47,21 @@ def length_of(file: Path | Far) -> int:
 
 @contextmanager
 def for_arrow(file: Path | Far, *, mapped: bool = False) -> Iterator[Any]:
-    """Give what pyarrow reads a file by: of this machine its path, or its memory map; else a stream."""
+    """Give what pyarrow reads a file by: of this machine its path, or its memory map; else a stream.
+
+    Raises:
+        ConfigError: The file was changed while it was read.
+        MachineError: The connection is lost.
+    """
     if isinstance(file, Far):
         with file.open() as stream:
-            yield stream
+            try:
+                yield stream
+            except Exception as e:
+                failure = stream.failure if isinstance(stream, RangedFile) else None
+                if failure is None or failure is e:
+                    raise
+                raise failure from e
     elif mapped:
         import pyarrow as pa
 

@@ -63,6 +63,8 @@ class RangedFile(io.RawIOBase):
         self._at = 0
         self._read_to = 0
         self._ahead = 0
+        self.failure: Exception | None = None
+        """What went wrong with a request: those who read files put it into words of their own."""
         self._streams: list[tuple[int, int, int]] = []
         """Begin, end, bytes of a piece, of ranges that are read in order."""
 
@@ -110,7 +112,7 @@ class RangedFile(io.RawIOBase):
         while self._at < end:
             piece = self._piece_at(self._at, end)
             upto = min(piece.end, end)
-            parts.append(piece.content.result()[self._at - piece.begin : upto - piece.begin])
+            parts.append(self._content(piece)[self._at - piece.begin : upto - piece.begin])
             self._at = self._read_to = upto
             piece.left -= len(parts[-1])
             if piece.left <= 0:
@@ -150,6 +152,13 @@ class RangedFile(io.RawIOBase):
             self._pool.shutdown(cancel_futures=True)
             self._on_close()
         super().close()
+
+    def _content(self, piece: _Piece) -> bytes:
+        try:
+            return piece.content.result()
+        except Exception as e:
+            self.failure = e
+            raise
 
     def _piece_at(self, at: int, end: int) -> _Piece:
         found = self._find(at)

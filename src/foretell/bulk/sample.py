@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from foretell.bulk.delimited import DelimitedSource
 from foretell.bulk.numbers import BadCell, read_numbers
-from foretell.bulk.sources import find_files, open_source
+from foretell.bulk.sources import find_files, judged, open_source
 from foretell.errors import ConfigError
 from foretell.model.data.cells import MISSING_TEXTS
 from foretell.signature import Signature
@@ -35,7 +35,7 @@ def read_sample(given: str, max_rows: int = 100_000) -> pa.Table:
     """
     import pyarrow as pa
 
-    source = open_source(find_files([given])[0], _NO_MODEL, "all")
+    source = judged(open_source(find_files([given])[0], _NO_MODEL, "all"))
     parts, rows = [], 0
     for block in source.blocks():
         parts.append(pa.table(block.parse().kept))

@@ -25,7 +25,7 @@ from foretell.bulk.places import is_url, remote_of, storage_of
 from foretell.errors import ConfigError, InvalidInput, MachineError
 from foretell.signature import Signature
 
-__all__ = ["STDIN", "find_files", "open_source"]
+__all__ = ["STDIN", "find_files", "judged", "open_source"]
 
 STDIN = "-"
 _ENDINGS = (
@@ -108,20 +108,25 @@ def _judged(file: Path | Far, name: str, signature: Signature, keep: Keep, max_r
     return DelimitedSource(name, open_stream, size_bytes, signature, keep, max_row_bytes=max_row_bytes)
 
 
+def judged(source: Source) -> Source:
+    """Return what a source is once its file is looked into: see `_FarSource`."""
+    return source.judged() if isinstance(source, _FarSource) else source
+
+
 class _FarSource:
     """A file by its URL, judged when its turn comes: of ten thousand, each would keep the job waiting at its start."""
 
     def __init__(self, file: Far, name: str, signature: Signature, keep: Keep, max_row_bytes: int) -> None:
         self.name = name
         self.size_bytes = file.size_bytes
-        self._judge = partial(_judged, file, name, signature, keep, max_row_bytes)
+        self.judged = partial(_judged, file, name, signature, keep, max_row_bytes)
 
     def blocks(self, start: Mark = START) -> Iterator[Block]:
-        yield from self._judge().blocks(start)
+        yield from self.judged().blocks(start)
 
     def count_rows(self) -> int | None:
         """Return how many rows it has, None where it does not say."""
-        count = getattr(self._judge(), "count_rows", None)
+        count = getattr(self.judged(), "count_rows", None)
         return None if count is None else cast("int | None", count())
 
 
