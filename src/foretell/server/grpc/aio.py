@@ -6,7 +6,6 @@ Deadlines of calls are those of the engine; a call that is cancelled is cancelle
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,8 +20,7 @@ from foretell.protocol import open_inference_pb2 as pb
 from foretell.protocol.openinference_proto import parse
 from foretell.protocol.status import error_text, retry_after_s, status_of
 from foretell.server.doors import Doors
-from foretell.server.grpc.lane import Asker
-from foretell.server.grpc.latest import Latest, mode_of
+from foretell.server.grpc.aio_streaming import Talk
 from foretell.server.grpc.service import HEALTH, OPEN, UNKNOWN, Service, proto_of
 from foretell.server.observer import Observer
 from foretell.server.settings import ServerSettings
@@ -30,8 +28,6 @@ from foretell.server.settings import ServerSettings
 __all__ = ["AioDoor"]
 
 _LOG = logging.getLogger("foretell.server")
-_STREAMED = 64
-"""Requests of one stream that are in the engine at once."""
 _STREAMS = 1024
 """Calls of one connection at once. The library also counts those that have been answered but not yet tidied up, and
 refuses what goes beyond: with 100, a client with as many calls under way saw some of them fail."""
@@ -162,89 +158,14 @@ class AioDoor:
         return proto.encode(await self._engine.answer(request), asked)
 
     async def _stream(self, requests: AsyncIterator[bytes], context: grpc.aio.ServicerContext) -> AsyncIterator[bytes]:
-        """Answer the requests of a stream in their order; an error is one answer and does not end the stream."""
+        """Answer the requests of a stream."""
         try:
             self._admit(context)
         except ForetellError as error:
             await _abort(context, error)
-        answers: asyncio.Queue[asyncio.Future[bytes] | None] = asyncio.Queue(_STREAMED)
-        latest: Latest | None = None
-
-        async def read() -> None:
-            nonlocal latest
-            is_first = True
-            async for data in requests:
-                try:
-                    if is_first:
-                        latest, is_first = self._latest(data, answers, context), False
-                except ForetellError as error:
-                    await answers.put(_ready(self._refusal(error)))
-                    continue
-                if latest is None:
-                    await answers.put(asyncio.ensure_future(self._streamed(data, context.time_remaining())))
-                    continue
-                latest.take(data)
-                while answers.qsize() >= _STREAMED // 2:  # noqa: ASYNC110 - the client does not take its answers
-                    await asyncio.sleep(0.01)
-            while latest is not None and latest.is_busy:  # noqa: ASYNC110 - once, at the end
-                await asyncio.sleep(0.001)
-            await answers.put(None)
-
-        reader = asyncio.ensure_future(read())
-        try:
-            while (answer := await answers.get()) is not None:
-                yield await answer
-        finally:
-            reader.cancel()
-            if latest is not None:
-                latest.leave()
-            while not answers.empty():
-                left = answers.get_nowait()
-                if left is not None:
-                    left.cancel()
-
-    def _latest(
-        self, first: bytes, answers: asyncio.Queue[asyncio.Future[bytes] | None], context: grpc.aio.ServicerContext
-    ) -> Latest | None:
-        """Return what takes the requests of a stream in which the newest wins; None: all are answered."""
-
-        async def infer(data: bytes, asker: Asker) -> None:
-            try:
-                found = await self._answer(parse(pb.ModelInferRequest, data), context.time_remaining())
-            except ForetellError as error:
-                asker.fail(error)
-                return
-            asker.answer(found.SerializeToString(), None, perf_counter())
-
-        def ask(data: bytes, asker: Asker) -> None:
-            asker.cancel = asyncio.ensure_future(infer(data, asker)).cancel
-
-        def tell(found: bytes, status: str, _began: float, _result: Any, _settled: float) -> None:
-            self._engine.metrics.responses.child("grpc", "ModelStreamInfer", status).value += 1
-            answers.put_nowait(_ready(found))
-
-        return None if mode_of(first) == "every" else Latest(self._engine, self._doors, first, ask, tell)
-
-    async def _streamed(self, data: bytes, timeout_s: float | None) -> bytes:
-        replies = self._engine.metrics.responses
-        try:
-            answer = await self._answer(parse(pb.ModelInferRequest, data), timeout_s)
-        except ForetellError as error:
-            return self._refusal(error)
-        replies.child("grpc", "ModelStreamInfer", "OK").value += 1
-        found: bytes = pb.ModelStreamInferResponse(infer_response=answer).SerializeToString()
-        return found
-
-    def _refusal(self, error: ForetellError) -> bytes:
-        self._engine.metrics.responses.child("grpc", "ModelStreamInfer", status_of(error).grpc).value += 1
-        told: bytes = pb.ModelStreamInferResponse(error_message=error_text(error)).SerializeToString()
-        return told
-
-
-def _ready(answer: bytes) -> asyncio.Future[bytes]:
-    future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-    future.set_result(answer)
-    return future
+        talk = Talk(self._engine, self._doors, self._answer, context.time_remaining)
+        async for answer in talk.answers(requests):
+            yield answer
 
 
 async def _abort(context: grpc.aio.ServicerContext, error: ForetellError) -> None:
