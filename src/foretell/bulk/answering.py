@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
-from foretell.bulk.bad_rows import BadRow, Sifted, bad_columns, sift
+from foretell.bulk.bad_rows import Sifted, bad_columns, sift
 from foretell.bulk.blocks import Answered, Block, Predictor, Rows
 from foretell.bulk.chunks import BrokenBlock, Chunk
 from foretell.bulk.encode import encode_csv, encode_jsonl, encode_part, to_arrow
@@ -101,25 +101,25 @@ def answer(model: Predictor, how: How, chunk: Chunk, stop: threading.Event | Non
         ConfigError: A kept column is named like an output, or has no form in this output.
         ModelError: The model failed.
     """
-    making = _Making(how.kind_of(chunk))
-    bad: list[BadRow] = []
+    making, errors, bad = _Making(how.kind_of(chunk)), 0, list[bytes]()
     for block in chunk.blocks:
         if stop is not None and stop.is_set():
             raise Stopped
         try:
             sifted = _predict_block(model, how, block, chunk.path, making.spent)
         except InvalidInput as e:
-            return Answer(b"", (), 0, 0, refusal=_refusal(block, e, making.rows + len(bad)))
-        bad += sifted.bad
+            return Answer(b"", (), 0, 0, refusal=_refusal(block, e, making.rows + errors))
+        errors += len(sifted.bad)
+        if sifted.bad and how.on_error == "quarantine":
+            bad.append(encode_rows(how.bad_kind, [bad_columns(sifted.bad)]))
         making.take(sifted, is_last=block is chunk.blocks[-1])
-    keeps = bad and how.on_error == "quarantine"
     return Answer(
         making.finish(),
         making.columns,
         making.rows,
-        making.rows + len(bad),
-        errors=len(bad),
-        quarantined=encode_rows(how.bad_kind, [bad_columns(bad)]) if keeps else b"",
+        making.rows + errors,
+        errors=errors,
+        quarantined=b"".join(bad),
         notes=tuple(making.notes),
         tally=making.tally.to_json(),
         spent_s=making.spent.seconds,

@@ -134,11 +134,12 @@ class _Look:
             if texts[at] is None:
                 self._not_text(rows, cells[at], self.dialect.names[at])
         good = np.array([row not in self.found for row in rows.tolist()], np.bool_)
+        left = rows[good].tolist()
         for at, name in self.chosen.fields:
             if self.types[name] == "text":
                 continue
             for cell in all_bad_cells(cells[at].filter(pa.array(good)).cast(pa.string())):
-                row = int(rows[good][cell.row])
+                row = left[cell.row]
                 self.found.setdefault(row, Fault(row, name, cell.problem))
 
     def _not_text(self, rows: NDArray[np.intp], cells: pa.Array, name: str) -> None:

@@ -36,6 +36,7 @@ class Vocabulary:
         self.field = field
         self.texts: dict[str, int] = {}
         self.numbers: dict[int | float, int] = {}
+        self._expected: str | None = None
         self.truths = any(isinstance(c, bool) for c in field.categories)
         for index, category in enumerate(field.categories):
             if isinstance(category, str):
@@ -69,6 +70,11 @@ class Vocabulary:
 
     def expected(self) -> str:
         """Return what an unknown value is refused with: up to five known ones."""
+        if self._expected is None:
+            self._expected = self._told()
+        return self._expected
+
+    def _told(self) -> str:
         known = self.field.categories
         listed = ", ".join(shown(c) for c in known[:5])
         more = f" ... ({len(known)} in all)" if len(known) > 5 else ""
