@@ -5,10 +5,14 @@ import importlib
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import pytest
 from PIL import Image
 
+import foretell
 from foretell.cli.main import main
+from foretell.model.data.video import Video
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "vision"
 PHOTOS = ("astronaut.png", "chelsea.png", "coffee.png", "china.jpg", "flower.jpg")
@@ -31,6 +35,7 @@ def real(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         for name in ("fetch", "graph", "yolo", "efficientnet"):
             sys.modules.pop(name, None)
     (folder / "photos").mkdir()
+    (folder / "bikes.mp4").write_bytes((fetched / "bikes.mp4").read_bytes())
     for photo in PHOTOS:
         (folder / "photos" / photo).write_bytes((fetched / photo).read_bytes())
     return folder
@@ -68,3 +73,28 @@ def test_where_the_cup_is(real: Path) -> None:
     assert box == pytest.approx([150, 24, 428, 307], abs=3)
     with Image.open(drawn) as copy:
         assert copy.size == (600, 400)
+
+
+@pytest.mark.slow
+def test_who_is_in_the_street(real: Path) -> None:
+    out, drawn, video = real / "street.csv", real / "found.mp4", real / "bikes.mp4"
+    command = ["predict", str(real / "yolo"), str(video), "--every", "10", "--track", "-o", str(out)]
+    assert main([*command, "--draw", str(drawn)]) == 0
+    rows = rows_of(out)
+    seen = {(int(row["frame"]), row["label"]) for row in rows if float(row["score"]) > 0.5}
+    assert {(30, "person"), (110, "person"), (120, "person"), (120, "bicycle"), (40, "car")} <= seen
+    assert all(float(row["time_s"]) == pytest.approx(int(row["frame"]) / 25) for row in rows)
+    # The cyclist stands at the traffic lights from frame 107 to 136.
+    cyclist = {
+        r["track"] for r in rows if r["frame"] in ("120", "130") and r["label"] == "person" and float(r["score"]) > 0.9
+    }
+    assert len(cyclist) == 1
+    assert cyclist != {""}
+    with foretell.load(real / "yolo") as model, Video(video) as opened, av.open(str(drawn)) as copy:
+        frames = {frame.number: frame for frame in opened.frames(every=10)}
+        for number in (30, 120):
+            expected = [(o["label"], np.float32(o["score"])) for o in model.predict(frames[number].pixels())[0]]
+            found = [(r["label"], np.float32(r["score"])) for r in rows if int(r["frame"]) == number]
+            assert found == expected
+        shown = [frame.time for frame in copy.decode(video=0)]
+    assert shown == pytest.approx([n / 25 for n in range(0, 250, 10)])
