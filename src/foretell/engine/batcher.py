@@ -147,15 +147,18 @@ class Batcher:
         except ForetellError as error:
             self._ledger.refused(error, done)
             return None
-        if key is PICTURES:
-            if rows > MOST_PICTURES:
-                return self._push_pieces(ticket, min(MOST_PICTURES, limits.max_batch_size), done)
-        elif (rows > limits.max_batch_size or nbytes > limits.max_batch_bytes) and self._dispatch.batchable:
-            most_rows = max(1, min(limits.max_batch_size, limits.max_batch_bytes * rows // nbytes))
-            if rows > most_rows:
-                return self._push_pieces(ticket, most_rows, done)
+        most_rows = self._most_rows(rows, nbytes) if key is not PICTURES else min(MOST_PICTURES, limits.max_batch_size)
+        if rows > most_rows:
+            return self._push_pieces(ticket, most_rows, done)
         self._push(ticket)
         return ticket
+
+    def _most_rows(self, rows: int, nbytes: int) -> int:
+        """Return how many rows of a request may run at once."""
+        limits = self._limits
+        if (rows <= limits.max_batch_size and nbytes <= limits.max_batch_bytes) or not self._dispatch.batchable:
+            return rows
+        return max(1, min(limits.max_batch_size, limits.max_batch_bytes * rows // nbytes))
 
     def room(self, requests: int, timeout_s: float | None, priority: int) -> tuple[int, ForetellError | None]:
         """Return how many of so many requests are worth reading, and why the others are not.
