@@ -82,6 +82,7 @@ def s3_lake(patch: pytest.MonkeyPatch) -> Iterator[Lake]:
         lake = Lake(f"http://{host}:{port}")
         for name, value in lake.environment.items():
             patch.setenv(name, value)
+        lake._s3().reset()  # the backend is one for all servers of this process
         lake._s3().create_bucket("lake", "us-east-1")
         counted(run, lake)
         yield lake
