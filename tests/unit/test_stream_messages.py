@@ -1,0 +1,77 @@
+"""Frames to messages, however the bytes are cut; and what a client says of the frames that go back."""
+
+from itertools import pairwise
+
+from hypothesis import given
+from hypothesis import strategies as st
+from websockets.frames import CloseCode
+from websockets.protocol import CLIENT, Protocol
+
+from foretell.server.streams.messages import Message, Messages
+
+MESSAGES = st.lists(st.one_of(st.binary(max_size=300), st.text(max_size=100)), max_size=8)
+
+
+def written(messages, cuts, pings):
+    """Return the bytes with which the library's client sends messages, each in fragments, with pings between."""
+    client = Protocol(CLIENT)
+    for message in messages:
+        data = message.encode() if isinstance(message, str) else message
+        bounds = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
+        parts = [data[a:b] for a, b in pairwise(bounds)] or [b""]
+        for at, part in enumerate(parts):
+            fin = at == len(parts) - 1
+            if at:
+                client.send_continuation(part, fin)
+            elif isinstance(message, str):
+                client.send_text(part, fin)
+            else:
+                client.send_binary(part, fin)
+            if pings:
+                client.send_ping(b"?")
+    return b"".join(client.data_to_send())
+
+
+@given(MESSAGES, st.lists(st.integers(0, 300), max_size=3), st.booleans(), st.integers(1, 64))
+def test_messages_are_whole_however_they_come(messages, cuts, pings, step):
+    data, found, server = written(messages, cuts, pings), [], Messages(1 << 20)
+    for at in range(0, len(data), step):
+        found += server.read(memoryview(data)[at : at + step])
+    expected = [Message(m.encode() if isinstance(m, str) else m, isinstance(m, str)) for m in messages]
+    assert found == expected
+    assert server.is_open
+    if not data:
+        assert server.received_bytes == 0
+    server.let_go()
+
+
+@given(st.binary(max_size=400), st.integers(1, 64))
+def test_any_bytes_end_in_messages_or_a_code(data, step):
+    server = Messages(1 << 10)
+    for at in range(0, len(data), step):
+        for message in server.read(memoryview(data)[at : at + step]):
+            assert len(message.content) <= 1 << 10
+    sent, is_last = server.outgoing()
+    assert is_last != server.is_open
+    assert not sent or sent[0] in (0x88, 0x8A), "nothing but pongs and a close"
+
+
+def test_what_goes_back_is_read_by_a_client():
+    server, client = Messages(1 << 20), Protocol(CLIENT)
+    server.send(b'{"frame":0}')
+    server.ping()
+    server.close(CloseCode.GOING_AWAY, "server: about to stop")
+    server.send(b"never")
+    client.receive_data(server.outgoing()[0])
+    text, ping, close = client.events_received()
+    assert (bytes(text.data), bytes(ping.data), close.data[:2]) == (b'{"frame":0}', b"", b"\x03\xe9")
+    assert server.read(memoryview(b"".join(client.data_to_send()))) == []
+    assert server.has_left
+    assert server.outgoing() == (b"", True)
+
+
+def test_a_message_too_long_is_not_kept():
+    server = Messages(100)
+    assert server.read(memoryview(written([b"x" * 101], [], False))) == []
+    sent, is_last = server.outgoing()
+    assert (sent[2:4], is_last) == (b"\x03\xf1", True)
