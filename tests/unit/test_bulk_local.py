@@ -142,6 +142,20 @@ def test_files_in_their_order_and_what_is_known_of_them(tmp_path):
     assert not LOCAL.exists(str(tmp_path / "b"))
 
 
+def test_a_file_that_appears_while_its_folder_is_removed_stays(tmp_path, monkeypatch):
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "old").write_bytes(b"")
+    real = os.rmdir
+
+    def rmdir(path, **options):
+        (tmp_path / "f" / "new").write_bytes(b"")
+        real(path, **options)
+
+    monkeypatch.setattr(os, "rmdir", rmdir)
+    LOCAL.remove(str(tmp_path / "f"))
+    assert names(tmp_path / "f") == ["new"]
+
+
 def test_one_holds_a_name_and_says_who(tmp_path):
     path = str(tmp_path / "f" / "lock")
     with (

@@ -134,7 +134,11 @@ class LocalStorage:
         """
         with _writing(path):
             if os.path.isdir(path) and not os.path.islink(path):
-                shutil.rmtree(path)
+                try:
+                    shutil.rmtree(path)
+                except OSError as e:
+                    if e.errno != errno.ENOTEMPTY:  # another process has just made a file there: it is not ours
+                        raise
             else:
                 Path(path).unlink(missing_ok=True)
 
