@@ -12,6 +12,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 from videos import BLUE, GREEN, RED, colour_of, corners, plain, quarters, write
 
+from foretell.bulk.video_files import is_video
 from foretell.errors import ConfigError, InvalidInput
 from foretell.model.data.image_probe import Limits
 from foretell.model.data.video import Video
@@ -96,6 +97,23 @@ def test_times_are_those_of_the_file(tmp_path: Path) -> None:
     assert times == pytest.approx([t / 25 for t in ticks], abs=1e-3)
     with Video(write(tmp_path / "b.mkv", [plain(RED)] * 6, times=ticks)) as video:
         assert [f.number for f in video.frames(fps=1)] == [0, 3, 5]
+
+
+def test_videos_are_known_by_what_is_in_them(tmp_path: Path) -> None:
+    for ending in ("mp4", "mov", "mkv", "avi", "ts", "mpg", "flv"):
+        path = write(tmp_path / f"a.{ending}", [plain(RED)] * 30)
+        assert is_video(path.rename(tmp_path / f"no_ending_{ending}")), ending
+    contents = {
+        "code.ts": b"const a: number = 1\n" * 50,
+        "page.txt": b"G" + b" " * 187 + b"H" * 100,
+        "a.avif": b"\0\0\0 ftypavif",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+        assert not is_video(tmp_path / name), name
+    (tmp_path / "broken.mp4").write_bytes(b"")
+    assert is_video(tmp_path / "broken.mp4")
+    assert not is_video(tmp_path / "nothing")
 
 
 def test_a_video_that_begins_late_begins_at_zero(tmp_path: Path) -> None:

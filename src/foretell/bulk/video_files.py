@@ -13,7 +13,7 @@ from foretell.errors import ConfigError
 __all__ = ["find_videos", "hold_videos", "is_video"]
 
 _ENDINGS = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".m2ts", ".mts"),
+    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
     *(".wmv", ".asf", ".flv", ".ogv", ".3gp", ".mxf", ".h264", ".hevc"),
 )
 """A file with such a name is a video whatever is in it: a broken one is told of, not passed over."""
@@ -27,7 +27,9 @@ _STARTS: tuple[tuple[int, bytes], ...] = (
 )
 _STILL = (b"avif", b"avis", b"heic", b"heix", b"mif1", b"msf1")
 """Brands of pictures in the container of MP4."""
-_START = 16
+_PACKET_BYTES = 188
+"""Of an MPEG transport stream: each begins with the same byte. Its name, .ts, is that of program text too."""
+_START = 256
 
 
 def hold_videos(inputs: Sequence[str]) -> bool:
@@ -76,7 +78,8 @@ def is_video(path: Path) -> bool:
     if start[8:12] in _STILL:
         return False
     is_avi = start[:4] == b"RIFF" and start[8:12] == b"AVI "
-    return is_avi or any(start[at : at + len(magic)] == magic for at, magic in _STARTS)
+    is_transport = any(start[at::_PACKET_BYTES][:2] == b"GG" for at in (0, 4))
+    return is_avi or is_transport or any(start[at : at + len(magic)] == magic for at, magic in _STARTS)
 
 
 def _videos_in(given: str) -> Iterator[str]:
