@@ -16,19 +16,19 @@ import http.client
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from benchmarks.common import CORES, DATA, heading, verdict
 from benchmarks.picture_folder import floor_s, folder_of
-from benchmarks.serving.processes import free_port, others_cpu_s, started, wait_for_quiet
+from benchmarks.serving.load import wrk
+from benchmarks.serving.processes import Running, free_port, others_cpu_s, started, wait_for_quiet
 
 import foretell
 
 PHOTOS = 60
-LUA = Path(__file__).with_name("serving") / "pictures.lua"
 TARGET = 0.9
 
 
@@ -51,20 +51,27 @@ def wrong(port: int, path: str, files: list[Path], expected: list[object]) -> st
     return ""
 
 
-def load(url: str, files: list[Path], connections: int, seconds: int) -> dict[str, float]:
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "30s", "-s", str(LUA), url, "--"]
+def client_s() -> float:
+    """Return the processor time of our children that have ended: of wrk."""
     used = os.times()
-    said = subprocess.run([*command, *map(str, files)], check=True, capture_output=True, text=True).stdout
-    found = json.loads(said.strip().splitlines()[-1])
-    after = os.times()
-    if found["not_2xx"] or found["failed"] or found["timeouts"]:
-        raise SystemExit(f"wrk: {found}")
-    client_s = after.children_user + after.children_system - used.children_user - used.children_system
-    wall_s = found["duration_us"] / 1e6
+    return used.children_user + used.children_system
+
+
+def measured(server: Running, url: str, bodies: Path, connections: int, seconds: int) -> dict[str, float]:
+    """Return requests a second, milliseconds of latency, and seconds of processor time for an answer."""
+    client, cpu_s, others_s, began = client_s(), server.cpu_s(), others_cpu_s(server), time.monotonic()
+    found = wrk(url, bodies, "image/jpeg", connections, seconds, files=True)
+    if found.bad_share:
+        raise SystemExit(f"wrk: {found.bad_share:.1%} of the requests were refused or failed")
+    wall_s = time.monotonic() - began
     return {
-        "per_s": found["requests"] / wall_s, "p50_ms": found["p50_us"] / 1e3, "p99_ms": found["p99_us"] / 1e3,
-        "client_s": client_s / found["requests"], "requests": found["requests"], "wall_s": wall_s,
-    }  # fmt: skip
+        "per_s": found.per_s,
+        "p50_ms": found.p50_ms,
+        "p99_ms": found.p99_ms,
+        "server_s": (server.cpu_s() - cpu_s) / found.answers,
+        "client_s": (client_s() - client) / found.answers,
+        "others": (others_cpu_s(server) - others_s) / wall_s / CORES,
+    }
 
 
 def main() -> None:
@@ -87,16 +94,13 @@ def main() -> None:
         tempfile.TemporaryDirectory() as held,
         started(command, {}, Path(held), lambda: wrong(port, path, files, expected)) as server,
     ):
-        url = f"http://127.0.0.1:{port}{path}"
-        load(url, files, given.connections, 2)
+        url, bodies = f"http://127.0.0.1:{port}{path}", Path(held) / "bodies"
+        bodies.write_text("".join(f"{file.resolve()}\n" for file in files))
+        measured(server, url, bodies, given.connections, 2)
         for _ in range(given.turns):
             wait_for_quiet(5)
             floors.append(floor_s(given.model, files))
-            cpu_s, others_s = server.cpu_s(), others_cpu_s(server)
-            found = load(url, files, given.connections, given.seconds)
-            found["server_s"] = (server.cpu_s() - cpu_s) / found["requests"]
-            found["others"] = (others_cpu_s(server) - others_s) / found["wall_s"] / CORES
-            loads.append(found)
+            loads.append(measured(server, url, bodies, given.connections, given.seconds))
     heading(f"{PHOTOS} JPEGs of 640 to 4,000 pixels over HTTP, {given.connections} connections; ms a photo")
     parts = {name: statistics.median(f[name] for f in floors) for name in floors[0]}
     for name, value in parts.items():

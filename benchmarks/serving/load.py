@@ -38,15 +38,15 @@ class Load:
     """Of the machine's processor time, what neither the server nor the generator used: 0 is quiet."""
 
 
-def wrk(url: str, bodies: Path, content_type: str, connections: int, seconds: float) -> Load:
-    """Post the lines of `bodies` in turn over keep-alive connections.
+def wrk(url: str, bodies: Path, content_type: str, connections: int, seconds: float, *, files: bool = False) -> Load:
+    """Post the lines of `bodies` in turn over keep-alive connections, or the files that they name.
 
     Raises:
         LoadError: wrk is absent, or could not talk to the server.
     """
     duration = f"-d{max(1, round(seconds))}s"
     command = ["wrk", "-t1", f"-c{connections}", duration, "--timeout", "10s", "-s", str(POST), url, "--"]
-    said = _run([*command, str(bodies), content_type])
+    said = _run([*command, str(bodies), content_type, *(["files"] if files else [])])
     found = json.loads(said.strip().splitlines()[-1])
     if not found["requests"]:
         raise LoadError(f"wrk got no answer of {url}")

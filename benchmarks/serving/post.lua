@@ -1,10 +1,19 @@
--- wrk -s post.lua URL -- BODIES CONTENT_TYPE: posts the lines of the file BODIES in turn, and prints one line of JSON.
+-- wrk -s post.lua URL -- BODIES CONTENT_TYPE [files]: posts the lines of the file BODIES in turn, or with `files` what is
+-- in the files that the lines name, and prints one line of JSON.
 local requests, turn = {}, 0
 
 function init(args)
   wrk.method = "POST"
   wrk.headers["Content-Type"] = args[2]
-  for line in io.lines(args[1]) do requests[#requests + 1] = wrk.format(nil, nil, nil, line) end
+  for line in io.lines(args[1]) do
+    local body = line
+    if args[3] == "files" then
+      local file = assert(io.open(line, "rb"))
+      body = file:read("*a")
+      file:close()
+    end
+    requests[#requests + 1] = wrk.format(nil, nil, nil, body)
+  end
 end
 
 function request()
