@@ -20,6 +20,12 @@ GOOD = b'{"instances":[[1,2,3]]}'
 CONT, TEXT, BINARY, CLOSE, PING, PONG = 0, 1, 2, 8, 9, 10
 
 
+@pytest.fixture(autouse=True)
+def often(monkeypatch):
+    """Servers look after slow clients twenty times a second."""
+    monkeypatch.setattr("foretell.server.run._CHECK_S", 0.05)
+
+
 def head(path=b"/v1/models/echo:stream", method=b"GET", version=b"1.1", more=b"", **changed):
     headers = {
         b"host": b"localhost",
@@ -341,7 +347,7 @@ def test_a_message_that_comes_too_slowly(serve):
 
 
 def test_a_ping_that_nobody_answers(serve):
-    server = serve(only=("echo",), idle_s=2.0)
+    server = serve(only=("echo",), idle_s=0.6)
     client, data = opened(server)
     with client:
         assert rest_of(client, data) == [(PING, b""), (CLOSE, b"\x03\xf3ping: it was not answered")]

@@ -29,6 +29,11 @@ def answers(client, count):
     return [json.loads(client.recv(10)) for _ in range(count)]
 
 
+def ask(client, message):
+    client.send(message)
+    return client.recv(10)
+
+
 def until(claim):
     enough = time.monotonic() + 10
     while not claim():
