@@ -41,9 +41,21 @@ def test_a_fault_leaves_what_was_there(tmp_path, fault):
 def test_what_a_killed_process_left_goes_with_the_next(tmp_path):
     (tmp_path / ".o[1].bin.0123abcd.part").write_bytes(b"half")
     (tmp_path / ".other.bin.0123abcd.part").write_bytes(b"of another file")
-    with LOCAL.creating(str(tmp_path / "o[1].bin")):
-        pass
+    storage = LocalStorage()
+    for _ in range(2):
+        with storage.creating(str(tmp_path / "o[1].bin")):
+            pass
     assert names(tmp_path) == [".other.bin.0123abcd.part", "o[1].bin"]
+
+
+def test_a_folder_is_looked_through_once(tmp_path, monkeypatch):
+    looked, real = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda folder: looked.append(folder) or real(folder))
+    storage = LocalStorage()
+    for number in range(5):
+        with storage.creating(str(tmp_path / f"{number}")):
+            pass
+    assert len(looked) == 1
 
 
 def test_file_and_folder_are_synced_before_and_after_the_name_is_there(tmp_path, monkeypatch):

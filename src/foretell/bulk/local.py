@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
 import shutil
 import socket
@@ -24,10 +25,15 @@ __all__ = ["LocalStorage"]
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _BINARY = getattr(os, "O_BINARY", 0)
 _TAIL_BYTES = 1 << 16
+_PART = re.compile(r"\.(.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 
 
 class LocalStorage:
-    """The file systems of this machine. Keeps no state."""
+    """The file systems of this machine."""
+
+    def __init__(self) -> None:
+        self._left: dict[Path, dict[str, list[Path]]] = {}
+        """By folder and name: what killed processes left aside. A folder is looked through once: it may be large."""
 
     def open(self, path: str) -> BinaryIO:
         """Open a file for reading.
@@ -74,7 +80,7 @@ class LocalStorage:
             _make_folders(final.parent)
             if final.is_dir():
                 raise ConfigError(f'"{path}": this is a folder, expected a file; add a name')
-            for left in final.parent.glob(f".{_literal(final.name)}.????????.part"):
+            for left in self._left_in(final.parent).pop(final.name, ()):
                 left.unlink(missing_ok=True)
             part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
             file = part.open("xb")
@@ -89,6 +95,15 @@ class LocalStorage:
                 with suppress(OSError):  # a full disk fails again for what is left in the buffer
                     file.close()
                 part.unlink(missing_ok=True)
+
+    def _left_in(self, folder: Path) -> dict[str, list[Path]]:
+        if folder not in self._left:
+            found: dict[str, list[Path]] = {}
+            for name in os.listdir(folder):
+                if part := _PART.fullmatch(name):
+                    found.setdefault(part[1], []).append(folder / name)
+            self._left[folder] = found
+        return self._left[folder]
 
     def add_line(self, path: str, line: str) -> None:
         """Add one line, synced; what a kill or a full disk left of a line before it is cut off.
@@ -177,11 +192,6 @@ def _end_of_lines(handle: int) -> int:
     if at < size:
         os.ftruncate(handle, at)
     return at
-
-
-def _literal(name: str) -> str:
-    """Return a name as a pattern that matches it alone."""
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
 
 
 def _make_folders(folder: Path) -> None:
