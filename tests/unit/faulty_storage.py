@@ -14,6 +14,7 @@ class FaultyStorage(LocalStorage):
     """Counts effects; at effect `last` it dies, or from then on the disk is full."""
 
     def __init__(self, last=1 << 60, *, is_full=False):
+        super().__init__()
         self.last = last
         self.is_full = is_full
         self.effects = []

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from faulty_storage import Died, FaultyStorage
 
-from foretell.bulk import delimited, dialect, plan
+from foretell.bulk import delimited, dialect, jsonl, plan
 from foretell.bulk.job import predict_files
 from foretell.errors import ConfigError, InvalidInput, MachineError
 
@@ -251,3 +251,49 @@ def test_a_folder_that_cannot_be(tmp_path, sum_model):
         "2.csv",
         "in",
     ]
+
+
+def test_a_file_that_changes_while_it_is_read_is_told(tmp_path, sum_model):
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "o.csv"
+
+    class Meddling(sum_model):
+        def predict_arrow(self, batch, first_row=0):
+            with open(f"{inputs}/2.csv", "a") as file:
+                file.write("1,1\n")
+            return super().predict_arrow(batch, first_row)
+
+    with pytest.raises(InvalidInput, match=r'2\.csv": it changed while it was read'):
+        predict(Meddling("ab"), inputs, out)
+    assert not out.exists()
+
+
+def test_one_file_that_was_whole_when_it_was_killed_is_no_other_job(tmp_path, sum_model, use):
+    inputs, out = make_inputs(tmp_path / "in"), tmp_path / "o.csv"
+    storage = use(FaultyStorage())
+    predict(sum_model("ab"), inputs, out)
+    use(FaultyStorage(len(storage.effects) - 1))  # all but the end of clearing up
+    with pytest.raises(Died):
+        predict(sum_model("ab"), inputs, out)
+    assert out.exists()
+    assert (tmp_path / ".o.csv.foretell" / "journal").exists()
+    (tmp_path / "in" / "2.csv").unlink()
+    use(FaultyStorage())
+    assert predict(sum_model("ab"), inputs, out).rows == 100
+    assert [p.name for p in tmp_path.iterdir() if p.name != "in"] == ["o.csv"]
+
+
+def test_keys_to_keep_are_those_of_the_first_row_wherever_it_goes_on(tmp_path, sum_model, use, monkeypatch):
+    monkeypatch.setattr(jsonl, "_BLOCK_BYTES", 256)
+    path = tmp_path / "i.jsonl"
+    path.write_text(
+        "".join(json.dumps({"a": i, "b": 1, "k": f"x{i}", **({"z": 1} if i else {})}) + "\n" for i in range(60))
+    )
+    use(FaultyStorage())
+    predict(sum_model("ab"), str(path), tmp_path / "whole.csv", keep="all")
+    use(FaultyStorage(20))
+    with pytest.raises(Died):
+        predict(sum_model("ab"), str(path), tmp_path / "o.csv", keep="all")
+    use(FaultyStorage())
+    assert predict(sum_model("ab"), str(path), tmp_path / "o.csv", keep="all").rows_before > 0
+    assert (tmp_path / "o.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    assert (tmp_path / "o.csv").read_text().startswith("a,b,k,prediction\n0,1,x0,1\n")

@@ -19,7 +19,7 @@ from foretell.bulk.quarantine import Quarantine, check_quarantine
 from foretell.bulk.sources import STDIN, find_files
 from foretell.bulk.storage import Storage
 from foretell.bulk.targets import Given, Targets, check_file, targets_of
-from foretell.errors import ConfigError
+from foretell.errors import ConfigError, InvalidInput
 
 __all__ = ["Plan", "given_by", "plan_of"]
 
@@ -57,6 +57,25 @@ class Plan:
     def parts_folder(self) -> str:
         """Return where parts are."""
         return os.path.join(self.targets.job_folder, "parts")
+
+    @property
+    def quarantine_folder(self) -> str:
+        """Return where rows are kept for the quarantine."""
+        return os.path.join(self.targets.job_folder, "quarantine")
+
+    def check_unchanged(self, file: int) -> None:
+        """Look at a file again that was read to its end.
+
+        Raises:
+            InvalidInput: It is not what it was when the job began.
+        """
+        path, before = self.paths[file], self.facts["inputs"][file][1:]
+        storage = storage_of(path)
+        if [storage.size_bytes(path), storage.stamp(path)] != before:
+            raise InvalidInput(
+                f'input "{path}": it changed while it was read, expected it to stay as it was; '
+                "start the job anew with --overwrite"
+            )
 
 
 def given_by(inputs: Sequence[str]) -> list[Given]:

@@ -11,17 +11,17 @@ from foretell.bulk.answering import Answer
 from foretell.bulk.assembly import Assembly
 from foretell.bulk.chunks import Chunk, Known, chunks_of, named
 from foretell.bulk.crew import Crew
-from foretell.bulk.identity import identity_of, what_changed
 from foretell.bulk.journal import ChunkLine, Journal, State
 from foretell.bulk.parts import Parts
 from foretell.bulk.plan import Plan
 from foretell.bulk.progress import Progress
+from foretell.bulk.resuming import resumed
 from foretell.bulk.room import is_full, needed_bytes
 from foretell.bulk.spent import Spent
 from foretell.bulk.straight import refused
 from foretell.bulk.summary import Summary, few
 from foretell.bulk.tally import Tally
-from foretell.errors import ConfigError, MachineError
+from foretell.errors import MachineError
 
 __all__ = ["Interrupted", "run_job"]
 
@@ -46,9 +46,7 @@ def run_job(plan: Plan, crew: Crew, bar: Progress, began: float, *, overwrite: b
         Interrupted: Ctrl-C.
     """
     journal = Journal(plan.storage, plan.journal_path)
-    if overwrite:
-        plan.storage.remove(plan.journal_path)  # the lock stays
-    state = _resumed(plan, journal)
+    state = resumed(plan, journal, overwrite=overwrite)
     before = sum(line.rows for line in state.chunks.values())
     parts = Parts(plan.storage, plan.parts_folder)
     assembly = Assembly(plan.storage, plan.targets, journal, parts, state.outputs)
@@ -108,52 +106,6 @@ def _summary(plan: Plan, state: State, spent: Spent, began: float, before: int) 
     )
 
 
-def _resumed(plan: Plan, journal: Journal) -> State:
-    """Return how far a job like this one is, its parts checked; begin it if there is none.
-
-    Raises:
-        ConfigError: The job that is there is another one.
-    """
-    state = journal.read()
-    if state.facts is None:
-        plan.storage.remove(plan.parts_folder)
-        journal.begin(plan.facts, identity_of(plan.facts))
-        return State(plan.facts)
-    if reason := what_changed(state.facts, plan.facts):
-        raise ConfigError(
-            f'output "{plan.out}": a job was begun there, and {reason}; '
-            "write to another place, or start it anew with --overwrite"
-        )
-    if state.facts != plan.facts:
-        journal.begin(plan.facts, identity_of(plan.facts))
-    owner = {file: at for at, target in enumerate(plan.targets.each) for file in target.files}
-    for at, output in list(state.outputs.items()):
-        if not plan.storage.exists(output.path) or plan.storage.size_bytes(output.path) != output.file_bytes:
-            journal.lost(at)
-            del state.outputs[at]
-    parts = Parts(plan.storage, plan.parts_folder)
-    for line in list(state.chunks.values()):
-        is_kept = plan.quarantine is None or state.quarantine is not None or plan.quarantine.is_kept(line)
-        if not is_kept or (owner[line.file] not in state.outputs and not parts.is_whole(line)):
-            journal.void(line.chunk)
-            del state.chunks[line.chunk]
-    _check_quarantine(plan, state)
-    return state
-
-
-def _check_quarantine(plan: Plan, state: State) -> None:
-    """Refuse to call a job complete whose bad rows are gone.
-
-    Raises:
-        ConfigError: They are.
-    """
-    if plan.quarantine is not None and state.quarantine is not None and not plan.quarantine.is_there(state.quarantine):
-        raise ConfigError(
-            f'quarantine "{plan.quarantine.path}": it was written by this job and is not there any more as it was; '
-            "put it back, or start the job anew with --overwrite"
-        )
-
-
 class _Run:
     """One run of a job."""
 
@@ -210,6 +162,8 @@ class _Run:
                 return
 
     def _commit(self, chunk: Chunk, answer: Answer) -> None:
+        if chunk.is_last:
+            self._plan.check_unchanged(chunk.file)
         quarantine, bad_sha256 = self._plan.quarantine, ""
         if quarantine is not None and answer.quarantined and self._state.quarantine is None:
             bad_sha256 = quarantine.keep(chunk.number, answer.quarantined)
