@@ -1,8 +1,10 @@
 import json
+from pathlib import Path
 
 import numpy as np
 
 from foretell.bulk.amounts import amount_of_bytes, amount_of_time
+from foretell.bulk.forecast import Columns, FileForecast, Forecast
 from foretell.bulk.summary import Summary, few
 from foretell.bulk.tally import LabelTally, NumberTally, Tally
 
@@ -92,3 +94,13 @@ def test_amounts():
     assert [amount_of_time(s) for s in (0.04, 9.94, 10, 59.4, 60, 3599, 3600, 7500)] == [
         *("0.0 s", "9.9 s", "10 s", "59 s", "1 min", "59 min", "1 h 0 min", "2 h 5 min")
     ]
+
+
+def test_all_keys_are_written_down():
+    page = (Path(__file__).parents[2] / "docs" / "bulk.md").read_text()
+    files = [FileForecast("i.csv", 1, 1, True, "o.csv")]
+    told = Forecast("o.csv", files, Columns((), (), (), ()), 1, "new", 0, 1, 1, 1.0, 1.0).to_json()
+    tally = NumberTally.of(np.array([1.0])).summary()
+    for found in (Summary(0, 0, 0.0, ()).to_json(), told, told["files"][0], told["columns"], told["estimated"], tally):
+        for key in found:
+            assert f"`{key}`" in page, key

@@ -98,7 +98,7 @@ class Summary:
 def _of_numbers(name: str, found: Mapping[str, Any]) -> list[str]:
     if not found["count"]:
         return [f"{name}: no finite number"]
-    at = found["quantiles"]
+    at = {share: float(f"{value:.3g}") for share, value in found["quantiles"].items()}  # that exact they are
     told = {"min": found["min"], "5 %": at["0.05"], "25 %": at["0.25"], "median": at["0.5"]}
     told |= {"75 %": at["0.75"], "95 %": at["0.95"], "max": found["max"], "mean": found["mean"]}
     odd = "".join(f", {found[kind]:,} {kind}" for kind in ("missing", "infinite") if found[kind])
