@@ -5,6 +5,7 @@ The bytes have been checked by `formats/onnx.py`, or came out of a bundle with i
 
 from __future__ import annotations
 
+import os
 import re
 from functools import cache
 from typing import Any
@@ -116,6 +117,8 @@ class EvenRows:
 
 def open(runner: Runner, signature: Signature, threads: int = 1) -> OnnxRuntime | FixedBatch | EvenRows:
     """Open a session on `threads` processors; see `open_runtime`."""
+    # Since 1.31 it gathers events in the home of the user, to be sent to its makers, unless it is told not to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         import onnxruntime
     except ImportError as error:
