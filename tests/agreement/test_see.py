@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from foretell.cli.main import main
 from foretell.engine.engine import Engine
 from foretell.engine.worker.local import start_local_instance
+from foretell.engine.worker.start import start_process_instance
 from foretell.errors import DeadlineExceeded, InvalidInput
 from foretell.request import BULK, Base64, Parts
 from foretell.server.doors import Doors
@@ -20,6 +22,7 @@ from picture_networks import CLASSIFIER, classifier, plain, written
 from test_picture_models import encoded
 
 GREEN, RED = encoded(plain((0, 255, 0))), encoded(plain((255, 0, 0)), "JPEG")
+LARGE = encoded(plain((0, 0, 255), 800, 700), "BMP")
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +35,17 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "served"
 
 
-def test_what_doors_ask(made: Path) -> None:
+STARTS = {
+    "local": start_local_instance,
+    "packets": partial(start_process_instance, transport="packets"),
+    "stream": partial(start_process_instance, transport="stream"),
+}
+
+
+@pytest.mark.parametrize("start", STARTS)
+def test_what_doors_ask(made: Path, start: str) -> None:
     async def go() -> None:
-        engine = Engine(start_local_instance)
+        engine = Engine(STARTS[start])
         await engine.start([made])
         doors = Doors(engine)
         try:
@@ -51,9 +62,10 @@ def test_what_doors_ask(made: Path) -> None:
             Parts([GREEN[:40], GREEN[40:]]),
             Base64(base64.b64encode(GREEN)),
             RED,
+            LARGE,
         ]
         seen = await see(engine, door, forms, priority=BULK)
-        assert [answer["label"] for answer in seen.answers] == ["green"] * 5 + ["red"]
+        assert [answer["label"] for answer in seen.answers] == ["green"] * 5 + ["red", "blue"]
         assert seen.answers[:5] == [seen.answers[0]] * 5
         assert seen.timing.run_ns > 0
         with pytest.raises(InvalidInput, match=r"^image, row 1: ") as raised:
