@@ -70,10 +70,12 @@ def leased(fs: Any, name: str, shown: str) -> Iterator[None]:
 def _take(fs: Any, name: str, shown: str, token: str) -> None:
     with suppress(FileNotFoundError, NotImplementedError):
         fs.makedirs(fs._parent(name), exist_ok=True)
-    while not _make(fs, name, token):
-        found = _read(fs, name)
+    while True:
+        found = _read(fs, name)  # also for stores that know no condition, and would overwrite it
         if not found:
-            continue  # it was let go in between
+            if _make(fs, name, token):
+                return
+            continue
         if not _is_dead(found) and not _is_stale(fs, name, found):
             raise ConfigError(
                 f'"{shown}": process {found.get("pid")} on {found.get("host")} is at work here; wait until it is done, '

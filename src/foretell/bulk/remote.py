@@ -62,11 +62,17 @@ class RemoteStorage:
         if fetch is None:  # a file of another kind, read by one thread
             return cast("BinaryIO", io.BufferedReader(_Plain(handle, path), 1 << 20))
 
+        # Requests to S3 say which version they want. To others they do not, so it is looked at after each.
+        looked = {} if "IfMatch" in getattr(handle, "read_kw", {}) else handle.details
+
         def fetched(begin: int, end: int) -> bytes:
             with remote(path, "read"):
                 content: bytes = fetch(begin, end)
-            if len(content) != end - begin:
-                raise ConfigError(f'"{path}": was changed while it was read; leave it alone, and begin anew')
+                is_same = not self._is_store or not looked or _stamp(self._fs.info(path)) == _stamp(looked)
+            if len(content) != end - begin or not is_same:
+                raise ConfigError(
+                    f'"{path}": was changed while it was read; leave it alone, and begin anew with --overwrite'
+                )
             return content
 
         return cast("BinaryIO", RangedFile(fetched, handle.size, on_close=handle.close))
@@ -77,8 +83,7 @@ class RemoteStorage:
 
     def stamp(self, path: str) -> str:
         """Return the ETag, or where there is none the time of the last change; raises as `open`."""
-        info = self._info(path)
-        return next((str(info[key]).strip('"') for key in _STAMPS if info.get(key)), "")
+        return _stamp(self._info(path))
 
     def exists(self, path: str) -> bool:
         """Whether there is a file or a folder of this name; raises as `open`."""
@@ -281,6 +286,10 @@ def remote_storage(url: str) -> RemoteStorage:
         raise ConfigError(f'"{url}": {scheme}:// cannot be read ({e}); check the URL') from e
     bare = url.rstrip("/")
     return RemoteStorage(fs, bare.removesuffix(name) if bare.endswith(name) else f"{scheme}://")
+
+
+def _stamp(info: dict[str, Any]) -> str:
+    return next((str(info[key]).strip('"') for key in _STAMPS if info.get(key)), "")
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:
