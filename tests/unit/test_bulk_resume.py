@@ -297,3 +297,20 @@ def test_keys_to_keep_are_those_of_the_first_row_wherever_it_goes_on(tmp_path, s
     assert predict(sum_model("ab"), str(path), tmp_path / "o.csv", keep="all").rows_before > 0
     assert (tmp_path / "o.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     assert (tmp_path / "o.csv").read_text().startswith("a,b,k,prediction\n0,1,x0,1\n")
+
+
+def test_a_file_of_one_chunk_needs_no_part(tmp_path, sum_model, use):
+    inputs = make_inputs(tmp_path / "in")
+    whole = use(FaultyStorage())
+    predict(sum_model("ab"), inputs, f"{tmp_path}/whole/", chunk_rows=1000)
+    assert not [e for e in whole.effects if e.startswith("create") and e.endswith(".part")]
+    expected = visible(tmp_path / "whole")
+    assert sorted(expected) == ["1.csv", "2.csv"]
+    for last in range(len(whole.effects)):
+        out = tmp_path / f"{last}"
+        use(FaultyStorage(last))
+        with pytest.raises(Died):
+            predict(sum_model("ab"), inputs, f"{out}/", chunk_rows=1000)
+        use(FaultyStorage())
+        predict(sum_model("ab"), inputs, f"{out}/", chunk_rows=1000)
+        assert visible(out) == expected

@@ -16,6 +16,7 @@ from foretell.bulk.parts import Parts
 from foretell.bulk.storage import Storage
 from foretell.bulk.targets import Target, Targets
 from foretell.bulk.writer import Writer
+from foretell.errors import InternalError
 
 __all__ = ["Assembly", "Hashed"]
 
@@ -47,9 +48,41 @@ class Assembly:
             encoded: The part, if it is at hand.
         """
         self._waiting[line.chunk] = (line, encoded if len(self._waiting) < _MOST_HELD else None)
+        self._go_on()
+
+    def write_whole(self, line: ChunkLine, encoded: bytes) -> OutputLine | None:
+        """Write the output of a chunk that is all of it, if it is its turn: it needs no part.
+
+        Returns:
+            What is to be put into the journal with the line of the chunk; None if the chunk needs a part.
+        """
+        index = self._of_file[line.file]
+        target = self._targets.each[index]
+        is_whole = line.begins.at == 0 and line.is_last and target.files == (line.file,)
+        if not is_whole or self._next != line.chunk or index in self.complete:
+            return None
+        self._growing = _Growing(self._storage, target)
+        self._growing.append(line, encoded)
+        return self._finish(index)
+
+    def whole_done(self, output: OutputLine) -> None:
+        """Go on behind an output that `write_whole` wrote and the journal has."""
+        self.complete[output.output] = output
+        self._next += 1
+        self._go_on()
+
+    def _go_on(self) -> None:
         while self._next in self._waiting:
             self._append(*self._waiting.pop(self._next))
             self._next += 1
+
+    def _finish(self, index: int) -> OutputLine:
+        growing, target = self._growing, self._targets.each[index]
+        if growing is None:
+            raise InternalError(f'"{target.path}": it is finished and not begun. This is a bug.')
+        file_bytes, sha256 = growing.finish()
+        self._growing = None
+        return OutputLine(index, target.path, growing.rows, file_bytes, sha256)
 
     def abandon(self) -> None:
         """Let go of the output that is not whole. Its parts stay."""
@@ -67,9 +100,7 @@ class Assembly:
         growing = self._growing
         growing.append(line, self._parts.read(line) if encoded is None else encoded)
         if line.is_last and line.file == target.files[-1]:
-            file_bytes, sha256 = growing.finish()
-            self._growing = None
-            self.complete[index] = OutputLine(index, target.path, growing.rows, file_bytes, sha256)
+            self.complete[index] = self._finish(index)
             self._journal.output_done(self.complete[index])
             for chunk in growing.chunks:
                 self._parts.remove(chunk)

@@ -2,6 +2,7 @@
 
     {"job": {facts}, "identity": sha256}             first: what job this is
     {"chunk": 3, "file": 0, "begins": [at, line], ..., "sha256": ...}   a part is on the disk
+    {"chunk": 4, ..., "whole": {"output": 0, ...}}   the chunk is all of an output, which is complete
     {"void": 3}                                      that part is lost or damaged: the chunk is to be answered again
     {"output": 0, "rows": ..., "sha256": ...}        a file of the output is complete, under its name
     {"quarantine": path, "rows": ..., ...}           so is the file of the rows that got no answer
@@ -77,8 +78,12 @@ def state_of(lines: Iterable[str]) -> State:
             if "job" in found:
                 state.facts = found["job"]
             elif "chunk" in found:
+                whole = found.pop("whole", None)
                 chunk = _chunk(found)
+                output = None if whole is None else OutputLine(**whole)
                 state.chunks[chunk.chunk] = chunk
+                if output is not None:
+                    state.outputs[output.output] = output
             elif "void" in found:
                 state.chunks.pop(found["void"], None)
             elif "lost" in found:
@@ -114,9 +119,10 @@ class Journal:
         """Say what job this is."""
         self._add({"job": facts, "identity": identity})
 
-    def chunk_done(self, line: ChunkLine) -> None:
-        """Say that a part is on the disk."""
-        self._add({name: value for name, value in asdict(line).items() if value not in (None, (), [], "")})
+    def chunk_done(self, line: ChunkLine, whole: OutputLine | None = None) -> None:
+        """Say that a part is on the disk, or the whole output if the chunk is all of it."""
+        told = {name: value for name, value in asdict(line).items() if value not in (None, (), [], "")}
+        self._add(told if whole is None else {**told, "whole": asdict(whole)})
 
     def output_done(self, line: OutputLine) -> None:
         """Say that a file of the output is complete."""

@@ -185,11 +185,16 @@ class _Run:
             tally=answer.tally,
         )
         self._in_hand = line
-        self._parts.write(chunk.number, answer.encoded)
-        self._journal.chunk_done(line)
+        whole = self._assembly.write_whole(line, answer.encoded)
+        if whole is None:
+            self._parts.write(chunk.number, answer.encoded)
+        self._journal.chunk_done(line, whole)
         self._in_hand = None
         self._state.chunks[line.chunk] = line
-        self._assembly.take(line, answer.encoded)
+        if whole is None:
+            self._assembly.take(line, answer.encoded)
+        else:
+            self._assembly.whole_done(whole)
         self._bar.advance(chunk.size_bytes, answer.read_rows, answer.errors)
 
     def with_room_needed(self, error: MachineError) -> MachineError:
