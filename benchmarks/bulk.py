@@ -28,7 +28,7 @@ from scoring.measure import Taken, middle, run
 HERE = Path(__file__).parent
 OUT = DATA / "bulk" / "out"
 FORETELL = Path(sys.executable).with_name("foretell")
-RAY = ("ray-data", "ray[data]==2.60.*", "xgboost==3.2.*", "pyarrow==26.*", "pandas==3.1.*")
+RAY = ("ray-data", "ray[data]==2.60.*", "aiohttp", "xgboost==3.2.*", "pyarrow==26.*", "pandas==3.1.*")
 OURS_ON_RAY = ("ray-foretell", "--editable", f"{HERE.parent}[xgboost,ray]", *RAY[1:])
 
 
