@@ -8,10 +8,12 @@ import sys
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 import xgboost
 
 cores, model, out, *inputs = sys.argv[1:]
+names = pq.read_schema(inputs[0]).names
 
 
 class Predictor:
@@ -22,7 +24,8 @@ class Predictor:
         self.booster.set_param({"nthread": 1})
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        rows = pa.Table.to_batches(batch.combine_chunks())[0]
+        # Where a batch is made of two files' rows, Ray gives its columns in another order.
+        rows = batch.select(names).combine_chunks().to_batches()[0]
         found = self.booster.inplace_predict(rows.to_tensor().to_numpy())
         return pa.table(
             {
