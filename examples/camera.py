@@ -128,6 +128,8 @@ class Camera:
             if task is not None and not task.done():
                 self.tally.unsent += 1
                 continue
+            if task is not None:
+                task.result()  # raises where the stream has ended
             self.sent[number] = captured
             number += 1
             task = asyncio.create_task(self.socket.send(jpeg))
