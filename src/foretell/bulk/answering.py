@@ -42,6 +42,8 @@ class How:
     on_error: OnError = "fail"
     bad_kind: PartKind = "jsonl"
     """What rows for the quarantine are encoded as."""
+    is_long: bool = False
+    """Whether all rows take the way of many rows: then a row's answer does not depend on those beside it."""
 
     def kind_of(self, chunk: Chunk) -> PartKind:
         """Return what the part of a chunk is encoded as."""
@@ -173,8 +175,12 @@ def encode_rows(kind: PartKind, blocks: list[dict[str, pa.Array]]) -> bytes:
 
 def _predict_block(model: Predictor, how: How, block: Block, path: str, spent: Spent) -> Sifted:
     """Answer the rows of a block; bad ones are told apart unless they end the job."""
+    many = getattr(model, "predict_many", None) if how.is_long else None
 
     def predict(rows: Rows) -> Answered:
+        if many is not None:
+            answered: Answered = many(rows.data)
+            return answered
         return model.predict_arrow(rows.data) if not isinstance(rows.data, list) else model.predict(rows.data)
 
     try:

@@ -24,6 +24,10 @@ from foretell.errors import ConfigError, InvalidInput
 __all__ = ["Plan", "given_by", "plan_of"]
 
 
+_LONG_BYTES = 1 << 20
+"""From so many bytes of input on it is worth while to open what is fast with many rows, at whatever cost."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A job that is to be run."""
@@ -128,7 +132,8 @@ def plan_of(
             [target.path for target in targets.each],
         )
         kept = Quarantine(quarantine, storage_of(out), os.path.join(targets.job_folder, "quarantine"))
-    how = How(kinds if len(set(kinds)) > 1 else kinds[:1], on_error, kept.kind.part if kept else "jsonl")
+    is_long = sum(size for _, size, _ in inputs) >= _LONG_BYTES
+    how = How(kinds if len(set(kinds)) > 1 else kinds[:1], on_error, kept.kind.part if kept else "jsonl", is_long)
     paths = [g.path for g in given]
     return Plan(out, storage_of(out), targets, sources, paths, how, chunk_rows, facts, kept)
 

@@ -40,6 +40,7 @@ __all__ = ["Model"]
 
 Tensors = dict[str, NDArray[Any]]
 
+_MANY_ROWS = 1 << 30
 _TABLE_SLICE_ROWS = 16_384
 """A slice of a table costs a fixed time per column, which so many rows hide."""
 
@@ -153,6 +154,18 @@ class Model:
             raise InvalidOutput(f'model "{self.name}": it takes {takes}, not columns; use Model.predict')
         inputs, rows, notes = self._table.prepare_arrow(batch, first_row)
         return Predictions(self.task_reader, self.infer(inputs, rows), notes)
+
+    def predict_many(self, data: Any) -> Predictions:
+        """Predict some of many rows, in the calling thread alone: the same bits however the rows are divided.
+
+        Args:
+            data: A batch of a file, or rows as dicts. It takes the way of many rows, however few it has.
+        """
+        if self._table is None or isinstance(data, list):
+            inputs, rows, notes = self.prepare(data)
+        else:
+            inputs, rows, notes = self._table.prepare_arrow(data)
+        return Predictions(self.task_reader, self.infer(inputs, rows, way_rows=_MANY_ROWS), notes)
 
     def refusals(self, data: Any) -> list[Refusal]:
         """Return all rows of a table that `predict` would refuse, each with the first column at fault.
