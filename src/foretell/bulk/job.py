@@ -6,7 +6,7 @@
 4. assemble   outputs grow from parts in order, and take their names when they are whole
 
 Whenever it is killed, the same call goes on behind the last line of the journal, and the bytes in the end are those of
-an undisturbed run. At most `workers + 2` chunks are in memory.
+an undisturbed run. At most `workers + 1` chunks are in memory.
 """
 
 from __future__ import annotations
