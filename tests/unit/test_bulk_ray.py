@@ -1,4 +1,5 @@
 import pickle
+import signal
 import sys
 
 import pyarrow as pa
@@ -204,6 +205,37 @@ def test_what_is_no_address(monkeypatch, address):
     install(monkeypatch)
     with pytest.raises(ConfigError, match=r'^--on ".*": expected "ray", "auto", HOST:PORT'):
         ray_cluster.check(address)
+
+
+@pytest.mark.parametrize(("address", "raised"), [("ray", MachineError), ("ray://head:1", ConfigError)])
+def test_a_cluster_that_cannot_be_joined(monkeypatch, address, raised):
+    ray = install(monkeypatch)
+    ray.is_initialized = lambda: False
+
+    def init(**_):
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        raise Exception("a trace\nThe current node timed out during startup.")
+
+    ray.init, ray.shutdown = init, lambda: None
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(raised, match=r"^--on .*\(The current node timed out during startup.\)"):
+        ray_cluster.joined(address, 1).__enter__()
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_sigterm_stays_ours(monkeypatch):
+    ray = install(monkeypatch)
+    ray.is_initialized = lambda: False
+    ended = []
+    ray.shutdown = lambda: ended.append(True)
+    ray.init = lambda **_: signal.signal(signal.SIGTERM, lambda *_: None)
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with ray_cluster.joined("ray", 3) as count:
+            assert (count, signal.getsignal(signal.SIGTERM), ended) == (3, before, [])
+        assert ended == [True]
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_without_ray(monkeypatch, rows):

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from foretell import machine
-from foretell.errors import ConfigError, RuntimeMissing
+from foretell.errors import ConfigError, ForetellError, MachineError, RuntimeMissing
 
 __all__ = ["NEW", "check", "joined", "last_line"]
 
@@ -56,6 +56,7 @@ def joined(address: str, workers: int | None) -> Iterator[int]:
 
     Raises:
         ConfigError: There is no such cluster.
+        MachineError: A new one does not start.
         RuntimeMissing: Ray is not installed.
     """
     ray = _ray()
@@ -65,18 +66,28 @@ def joined(address: str, workers: int | None) -> Iterator[int]:
     before = signal.getsignal(signal.SIGTERM)
     try:
         ray.init(**_options(address, workers))
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as e:
-        raise ConfigError(
-            f'--on "{address}": no Ray cluster can be joined there ({last_line(e)}); '
-            'expected "ray" for a new one on this machine, or an address such as ray://head:10001; '
-            "one that wants a token gets that of RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token"
-        ) from e
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which tells nobody how to go on
+    except Exception as e:  # Ray's own errors have no class in common
+        ray.shutdown()
+        raise _not_joined(address, e) from e
+    finally:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)  # Ray puts its own there, which tells nobody how to go on
     try:
         yield workers or _processors(ray, address)
     finally:
         ray.shutdown()
+
+
+def _not_joined(address: str, error: Exception) -> ForetellError:
+    if address == NEW:
+        return MachineError(
+            f"--on ray: no cluster can be started on this machine ({last_line(error)}); is it busy, or short of memory?"
+        )
+    return ConfigError(
+        f'--on "{address}": no Ray cluster can be joined there ({last_line(error)}); '
+        'expected "ray" for a new one on this machine, or an address such as ray://head:10001; '
+        "one that wants a token gets that of RAY_AUTH_TOKEN, with RAY_AUTH_MODE=token"
+    )
 
 
 def last_line(error: Exception) -> str:
