@@ -41,7 +41,8 @@ class SumModel:
 
     def _answer(self, prepared):
         x = prepared.inputs["x"]
-        total = (np.nansum(x, axis=1) if x.dtype.kind == "f" else x.sum(axis=1)).reshape(-1, 1)
+        with np.errstate(over="ignore"):  # the sum of the largest numbers is infinite
+            total = (np.nansum(x, axis=1) if x.dtype.kind == "f" else x.sum(axis=1)).reshape(-1, 1)
         if not self._task.classes:
             return Predictions(self._task, [total], prepared.notes)
         second = (total > 0).astype(np.float64)
