@@ -11,8 +11,8 @@ from pyarrow import csv
 _STEP = 131_072
 
 
-def agree(ours: Path, theirs: Path, relative: float = 1e-6) -> None:
-    """Check that each answer is there, in its place.
+def agree(ours: Path, theirs: Path, relative: float = 1e-6, *, in_order: bool = True) -> None:
+    """Check that each answer is there, in its place; or where rows lost their order, that each is there.
 
     Raises:
         SystemExit: Rows are missing, or more than one label in 10,000 or a number differs.
@@ -20,6 +20,8 @@ def agree(ours: Path, theirs: Path, relative: float = 1e-6) -> None:
     name = "probability_1" if ours.suffix == ".parquet" else "prediction"
     rows, differ, worst = 0, 0, 0.0
     mine, other = _numbers(ours, name), _numbers(theirs, name)
+    if not in_order:
+        mine, other = (iter([np.sort(np.concatenate(list(arrays)))]) for arrays in (mine, other))
     for one, two in zip(_cut(mine), _cut(other), strict=True):
         if len(one) != len(two):
             raise SystemExit(f"{ours.name}: {rows + len(one):,} rows, {theirs.name}: {rows + len(two):,}")

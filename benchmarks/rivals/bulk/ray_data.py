@@ -24,7 +24,6 @@ class Predictor:
         self.booster.set_param({"nthread": 1})
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        # Where a batch is made of two files' rows, Ray gives its columns in another order.
         rows = batch.select(names).combine_chunks().to_batches()[0]
         found = self.booster.inplace_predict(rows.to_tensor().to_numpy())
         return pa.table(
