@@ -18,7 +18,7 @@ from foretell.bulk import arrow, delimited, jsonl
 from foretell.bulk.formats import FORMATS
 from foretell.bulk.job import predict_files
 
-ROWS = 20_000
+ROWS = 10_000
 DIVISIONS = ((1, 1_000), (2, 1_000), (4, 3_000), (2, 100_000))
 """Workers and rows of a chunk."""
 
@@ -43,7 +43,7 @@ def frame():
     )
 
 
-@pytest.fixture(scope="module", params=["network", "trees", "xgboost"])
+@pytest.fixture(scope="module", params=["network", pytest.param("trees", marks=pytest.mark.slow), "xgboost"])
 def model(request, frame, tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     columns = make_column_transformer((StandardScaler(), ["size", "year"]), (OneHotEncoder(), ["kind"]))
@@ -76,10 +76,10 @@ def model(request, frame, tmp_path_factory):
 @pytest.fixture(scope="module")
 def inputs(frame, tmp_path_factory):
     folder = tmp_path_factory.mktemp("in")
-    frame.iloc[:8_000].to_csv(folder / "1.csv", index=False)
-    frame.iloc[8_000:9_000].to_csv(folder / "2.csv.gz", index=False)
-    pq.write_table(pa.Table.from_pandas(frame.iloc[9_000:16_000], preserve_index=False), folder / "3.parquet", 1_111)
-    frame.iloc[16_000:].to_json(folder / "4.jsonl", orient="records", lines=True)
+    frame.iloc[:4_000].to_csv(folder / "1.csv", index=False)
+    frame.iloc[4_000:5_000].to_csv(folder / "2.csv.gz", index=False)
+    pq.write_table(pa.Table.from_pandas(frame.iloc[5_000:8_000], preserve_index=False), folder / "3.parquet", 1_111)
+    frame.iloc[8_000:].to_json(folder / "4.jsonl", orient="records", lines=True)
     return str(folder)
 
 

@@ -114,7 +114,7 @@ def mounted(folder, size):
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="mounting a small file system needs root")
-@pytest.mark.parametrize("name", ["o.csv", "scored/"])
+@pytest.mark.parametrize("name", ["o.csv", pytest.param("scored/", marks=pytest.mark.slow)])
 def test_a_full_disk_is_told_and_the_job_goes_on_when_there_is_room(tmp_path, model, rows, name):
     small = tmp_path / "small"
     mounted(small, "6m")

@@ -18,6 +18,11 @@ from foretell.bulk.job import predict_files
 from foretell.errors import ConfigError, InvalidInput, MachineError
 
 OUTS = ("one.csv.gz", "one.parquet", "scored/")
+WAYS = [
+    pytest.param(out, is_full, marks=() if (out == "scored/") != is_full else pytest.mark.slow)
+    for out in OUTS
+    for is_full in (False, True)
+]
 
 
 @pytest.fixture(autouse=True)
@@ -57,8 +62,7 @@ def journal_of(folder):
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.parametrize("is_full", [False, True], ids=["killed", "full"])
-@pytest.mark.parametrize("out", OUTS)
+@pytest.mark.parametrize(("out", "is_full"), WAYS)
 def test_any_effect_may_be_the_last(tmp_path, sum_model, use, out, is_full):
     inputs = make_inputs(tmp_path / "in")
     (tmp_path / "whole").mkdir()
