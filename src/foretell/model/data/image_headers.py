@@ -61,7 +61,8 @@ def jpeg(content: bytes) -> Header:
 def _scans(content: bytes, start: int) -> int:
     """Count what begins like a scan; bytes.count takes several times as long."""
     numbers = np.frombuffer(content, np.uint8, offset=start)
-    return int(np.count_nonzero((numbers[:-1] == 0xFF) & (numbers[1:] == 0xDA)))
+    ends = np.flatnonzero(numbers[1:] == 0xDA)  # the rarer of the two
+    return int(np.count_nonzero(numbers[ends] == 0xFF))
 
 
 def without_metadata(content: bytes) -> bytes:
