@@ -248,6 +248,10 @@ def test_a_folder_that_cannot_be(tmp_path, sum_model):
     ):
         with pytest.raises(ConfigError, match=told):
             predict(sum_model("ab"), inputs, out)
+    (tmp_path / "scored").write_text("")
+    with pytest.raises(ConfigError, match="this is a file, expected a folder"):
+        predict(sum_model("ab"), inputs, tmp_path / "scored")
+    (tmp_path / "scored").unlink()
     with pytest.raises(ConfigError, match="would both be written to"):
         predict_files(sum_model("ab"), [f"{inputs}/1.csv", f"{inputs}/1.csv"], f"{tmp_path}/scored/")
     assert sorted(p.name for p in itertools.chain(tmp_path.iterdir(), (tmp_path / "in").iterdir())) == [

@@ -146,6 +146,8 @@ def _check(targets: Targets, given: Sequence[Given], out: str) -> None:
     """
     if not targets.is_folder:
         check_file(out)
+    elif not is_url(out) and os.path.exists(out) and not os.path.isdir(out):
+        raise ConfigError(f'output "{out}": this is a file, expected a folder; name another, or a file with an ending')
     inputs = {_whole(g.path): g for g in given}
     for target in targets.each:
         if _whole(target.path) in inputs:
