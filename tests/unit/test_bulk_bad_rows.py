@@ -9,7 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from foretell.bulk.arrow import ParquetSource
-from foretell.bulk.bad_rows import reason_of, sift
+from foretell.bulk.bad_rows import sift
+from foretell.bulk.bad_search import reason_of
 from foretell.bulk.delimited import DelimitedSource
 from foretell.bulk.jsonl import JsonLinesSource
 from foretell.errors import InvalidInput

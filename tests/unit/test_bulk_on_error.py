@@ -57,7 +57,7 @@ def quarantined(path):
     return pa.csv.read_csv(path, parse_options=parse, convert_options=options).to_pylist()
 
 
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.sampled_from([None, None, None, *BAD]), max_size=80),
     st.integers(1, 40),
@@ -105,7 +105,7 @@ def test_counts_are_exact_and_every_bad_row_is_kept_once(
     )
 
 
-@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from([1.0, 2.5, None, np.inf, -np.inf]), max_size=60), st.integers(1, 30), st.data())
 def test_the_same_for_parquet_and_json_lines(tmp_path_factory, sum_model, small_blocks, values, chunk_rows, data):
     """Hypothesis: the same rows in two formats are answered, and left out, alike."""
