@@ -1,6 +1,7 @@
 """Videos through networks of pictures: a frame of a video gets the answer of the same frame as an array."""
 
 import json
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -274,3 +275,19 @@ def test_broken_videos_are_passed_over(made: Path, tmp_path: Path, capfd: pytest
     assert {r["source"] for r in rows_of(out)} == {str(tmp_path / "cut.mp4"), str(clip)}
     assert main(["predict", str(made / "colours"), str(tmp_path / "wrong.mp4"), "--on-error", "skip"]) == 3
     assert "none of the videos" in capfd.readouterr().err
+
+
+def test_a_full_disk_leaves_nothing(made: Path, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0)
+    clip = write(tmp_path / "noise.mp4", [drawn.integers(0, 255, (96, 128, 3)).astype(np.uint8) for _ in range(40)])
+    (tmp_path / "out").mkdir()
+    # A file of this process may have so many bytes: to who writes, it is a full disk.
+    limit = "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); "
+    limit += "resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)); from foretell.cli.main import main; "
+    command = [sys.executable, "-c", limit + "sys.exit(main(sys.argv[1:]))", "predict", str(made / "things"), str(clip)]
+    command += ["-o", str(tmp_path / "out" / "o.csv"), "--draw", str(tmp_path / "out" / "found.mp4")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "written" in done.stderr
+    assert not list((tmp_path / "out").iterdir())

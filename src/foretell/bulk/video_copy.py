@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Protocol
@@ -93,8 +93,9 @@ class VideoCopies:
             try:
                 yield copy
                 copy.finish()
-            finally:
-                copy.close()
+            except BaseException:
+                copy.abandon()
+                raise
 
 
 class VideoCopy:
@@ -134,13 +135,22 @@ class VideoCopy:
         self._write(frame)
 
     def finish(self) -> None:
-        """Write what the encoder still holds. A video of no frame is an empty file."""
+        """Write what the encoder still holds, and end the container.
+
+        Raises:
+            MachineError: It cannot be written.
+        """
         if self._stream is not None:
             self._write(None)
+        try:
+            self._container.close()
+        except (self._av.FFmpegError, OSError) as error:
+            raise MachineError(f"--draw: the copy cannot be written: {error.strerror or error}") from error
 
-    def close(self) -> None:
-        """End the container, whole or not."""
-        self._container.close()
+    def abandon(self) -> None:
+        """Let go of a copy that will not be finished; what its container thinks of that is nothing."""
+        with suppress(self._av.FFmpegError, OSError, ValueError):
+            self._container.close()
 
     def _begin(self, wide: int, high: int) -> None:
         source = self._video.codec
@@ -161,7 +171,7 @@ class VideoCopy:
         try:
             for packet in self._stream.encode(frame):
                 self._container.mux(packet)
-        except self._av.FFmpegError as error:
+        except (self._av.FFmpegError, OSError) as error:
             raise MachineError(f"--draw: the copy cannot be written: {error.strerror or error}") from error
 
 
