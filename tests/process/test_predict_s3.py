@@ -139,7 +139,7 @@ def killed(child):
 
 def again(out="s3://lake/o.csv"):
     child = slow(0.0, "s3://lake/in/", out)
-    _, said = child.communicate(timeout=60)
+    _, said = child.communicate(timeout=200)
     return child.returncode, said
 
 
