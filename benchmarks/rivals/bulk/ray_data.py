@@ -37,7 +37,7 @@ class Predictor:
 
 
 # As many again for those that read: their tasks start tasks of their own, and wait for them without giving way.
-ray.init(num_cpus=2 * int(cores), include_dashboard=False, log_to_driver=False)
+ray.init(address="local", num_cpus=2 * int(cores), include_dashboard=False, log_to_driver=False)
 ray.data.DataContext.get_current().enable_progress_bars = False
 ray.data.DataContext.get_current().execution_options.preserve_order = True
 scored = ray.data.read_parquet(inputs).map_batches(
