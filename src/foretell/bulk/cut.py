@@ -147,6 +147,7 @@ def _walk(data: bytes, quotes: list[int], starts: bytes) -> _Quoted:
             opens.append(at)
     return _Quoted(np.array(opens, np.intp), np.array(closes, np.intp))
 
+
 def go_to(stream: BinaryIO, at: int, offset: int, rest: bytes) -> bytes:
     """Move a stream on to an offset; return what of `rest`, which was read from `offset` on, lies behind it."""
     have = offset + len(rest)
