@@ -29,7 +29,8 @@ def restored(found, texts):
 
 TEXTS = st.one_of(
     st.text(max_size=20),
-    st.text(alphabet='ab"\\/\n\u00e9', min_size=1).map(lambda t: t * 2000),
+    # Within what is taken: 16,384 quotes in a text, 64 backslashes in a row.
+    st.text(alphabet='ab"\\/\n\u00e9', max_size=6).map(lambda t: (t + "c") * 2000),
     st.just(LONG),
 )
 DOCUMENTS = st.recursive(
