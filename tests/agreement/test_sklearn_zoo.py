@@ -164,10 +164,7 @@ CLASSIFIERS = {
     "stacking": E.StackingClassifier([("a", L.LogisticRegression()), ("b", svm.LinearSVC())], cv=2),
     "calibrated_sigmoid": calibration.CalibratedClassifierCV(E.RandomForestClassifier(5), cv=2),
     "calibrated_isotonic": calibration.CalibratedClassifierCV(svm.LinearSVC(), method="isotonic", cv=2),
-    # Of a classifier that is hardly ever wrong, scikit-learn now and then finds no temperature.
-    "calibrated_temperature": calibration.CalibratedClassifierCV(
-        L.LogisticRegression(C=0.01), method="temperature", cv=2
-    ),
+    "calibrated_temperature": calibration.CalibratedClassifierCV(L.LogisticRegression(), method="temperature", cv=2),
     "one_against_rest": multiclass.OneVsRestClassifier(L.LogisticRegression()),
     "one_against_rest_scores": multiclass.OneVsRestClassifier(svm.LinearSVC()),
 }
@@ -181,7 +178,8 @@ def test_classifiers(name, classes):
         X, y = X[:, :10], np.array(["malignant", "benign"])[y]
     else:
         X, y = load_wine(return_X_y=True)
-        y = y * 10
+        # scikit-learn 1.9 looks temperatures up by the label itself: beyond the end for any but 0, 1, 2.
+        y = y if name == "calibrated_temperature" else y * 10
     estimator = fitted(scaled(CLASSIFIERS[name]), X[::2], y[::2])
     assert_agrees(estimator, converted(estimator, X[::3]), X[1::2])
 

@@ -202,6 +202,15 @@ def test_boxes_that_are_not_finite_are_dropped() -> None:
     assert found.counts.tolist() == [1]
 
 
+def test_boxes_that_are_empty_in_the_answer_are_dropped() -> None:
+    left = np.nextafter(np.float32(3), np.float32(4))
+    right = np.nextafter(left, np.float32(4))
+    place = np.array([[30, 20, 3.0, 3.0, 0.0, 0.0]])  # a third of the one and of the other: one number as float32
+    raw = np.array([[[left, 3, right, 20, 0.9, 0], [3, 3, 20, 20, 0.9, 0]]], np.float32)
+    found = Detection(CLASSES, "end_to_end").objects([raw], place, SIZE)
+    assert found.counts.tolist() == [1]
+
+
 def test_a_grid_of_one_class_may_have_no_score_but_the_objectness() -> None:
     grid = np.array([[[50, 50, 20, 20, 0.75]]], np.float32)
     found = Detection(("face",), "yolo").objects([grid], plain_geometry(1, SIZE), SIZE)

@@ -173,14 +173,15 @@ class Detection:
         width, height, *_ = place
         # A box that leaves the picture is cut at its edge, but it is held against others as it was.
         whole = (boxes - np.tile(place[4:6], 2)) / np.tile(place[2:4], 2)
-        cut = np.clip(whole, 0, (width, height, width, height))
+        # In the precision that is answered: neighbours in it may not be neighbours in the picture's.
+        cut = np.clip(whole, 0, (width, height, width, height)).astype(np.float32)
         real = np.isfinite(whole).all(axis=1) & (cut[:, 2:] > cut[:, :2]).all(axis=1) & (labels >= 0)
         kept = np.flatnonzero(real)
         if self.iou_threshold is not None and self.iou_threshold < 1:
             groups = labels[kept] if self.per_class else None
             kept = kept[suppress(whole[kept].astype(np.float32), groups, self.iou_threshold, self.max_objects)]
         kept = kept[: self.max_objects]
-        return Candidates(cut[kept].astype(np.float32), found.scores[best[kept]], labels[kept])
+        return Candidates(cut[kept], found.scores[best[kept]], labels[kept])
 
     @property
     def _reading(self) -> Reading:
