@@ -1,4 +1,6 @@
-"""A model whose answers can be foretold, for tests of files."""
+"""How examples are drawn, and a model whose answers can be foretold, for tests of files."""
+
+import os
 
 import numpy as np
 import pytest
@@ -10,8 +12,11 @@ from foretell.model.tasks.predictions import Predictions
 from foretell.model.tasks.regression import Regression
 from foretell.signature import Column, Field, Signature, TensorSpec
 
-settings.register_profile("foretell", deadline=None)  # a busy machine is no fault of the code
-settings.load_profile("foretell")
+# No deadline: a busy machine is no fault of the code. The same examples each time, so that a change is judged by what
+# it changed; `scripts/test --explore` draws new ones.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, print_blob=True)
+settings.load_profile(os.environ.get("FORETELL_EXAMPLES", "same"))
 
 
 class SumModel:
