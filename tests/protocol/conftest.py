@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -185,8 +186,11 @@ class Running:
         """Run a coroutine in the server's loop."""
         return asyncio.run_coroutine_threadsafe(work, self.loop).result(20)
 
-    def stop(self) -> None:
-        self.loop.call_soon_threadsafe(self._stop.set)
+    def end(self) -> None:
+        if self._thread.is_alive():
+            self.loop.call_soon_threadsafe(self._stop.set)
+
+    def wait(self) -> None:
         self._thread.join(20)
         assert not self._thread.is_alive()
 
@@ -208,9 +212,8 @@ def hold() -> Iterator[Held]:
     HELD.open.set()
 
 
-@pytest.fixture(scope="session")
-def serve(models: Path) -> Iterator[Callable[..., Running]]:
-    """Start servers that are stopped in the end."""
+@contextmanager
+def serving(models: Path) -> Iterator[Callable[..., Running]]:
     started: list[Running] = []
 
     def start(limits: Limits | None = None, only: tuple[str, ...] = (), tracer: Any = None, **settings: Any) -> Running:
@@ -221,20 +224,31 @@ def serve(models: Path) -> Iterator[Callable[..., Running]]:
 
     yield start
     for running in started:
-        running.stop()
+        running.end()
+    for running in started:
+        running.wait()
 
 
-@pytest.fixture(scope="session")
-def server(serve: Callable[..., Running]) -> Running:
+@pytest.fixture(scope="module")
+def serve(models: Path) -> Iterator[Callable[..., Running]]:
+    """Start servers that are stopped when the file's tests are through."""
+    with serving(models) as start:
+        yield start
+
+
+@pytest.fixture(scope="package")
+def server(models: Path) -> Iterator[Running]:
     """One server with both doors, for everything that leaves no trace."""
-    return serve(grpc_port=0, admin=True)
+    with serving(models) as start:
+        yield start(grpc_port=0, admin=True)
 
 
-@pytest.fixture(scope="session")
-def aio_server(serve: Callable[..., Running]) -> Running:
+@pytest.fixture(scope="package")
+def aio_server(models: Path) -> Iterator[Running]:
     """The same with gRPC on the library's door."""
     pytest.importorskip("grpc")
-    return serve(grpc_port=0, admin=True, grpc_door="aio")
+    with serving(models) as start:
+        yield start(grpc_port=0, admin=True, grpc_door="aio")
 
 
 @pytest.fixture(params=["own", "aio"])

@@ -202,6 +202,13 @@ def test_boxes_that_are_not_finite_are_dropped() -> None:
     assert found.counts.tolist() == [1]
 
 
+@pytest.mark.parametrize("score", [np.inf, -np.inf, np.nan])
+def test_scores_that_are_not_finite_are_dropped(score: float) -> None:
+    rows = [[0, 0, 20, 20, score, 0], [0, 0, 20, 20, 0.9, 0]]
+    found = Detection(CLASSES, "end_to_end").objects([np.array([rows], np.float32)], plain_geometry(1, SIZE), SIZE)
+    assert found.scores[0, : found.counts[0]].tolist() == pytest.approx([0.9])
+
+
 def test_boxes_that_are_empty_in_the_answer_are_dropped() -> None:
     left = np.nextafter(np.float32(3), np.float32(4))
     right = np.nextafter(left, np.float32(4))

@@ -175,8 +175,8 @@ class Detection:
         whole = (boxes - np.tile(place[4:6], 2)) / np.tile(place[2:4], 2)
         # In the precision that is answered: neighbours in it may not be neighbours in the picture's.
         cut = np.clip(whole, 0, (width, height, width, height)).astype(np.float32)
-        real = np.isfinite(whole).all(axis=1) & (cut[:, 2:] > cut[:, :2]).all(axis=1) & (labels >= 0)
-        kept = np.flatnonzero(real)
+        finite = np.isfinite(whole).all(axis=1) & np.isfinite(found.scores[best])
+        kept = np.flatnonzero(finite & (cut[:, 2:] > cut[:, :2]).all(axis=1) & (labels >= 0))
         if self.iou_threshold is not None and self.iou_threshold < 1:
             groups = labels[kept] if self.per_class else None
             kept = kept[suppress(whole[kept].astype(np.float32), groups, self.iou_threshold, self.max_objects)]
