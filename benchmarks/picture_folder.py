@@ -14,7 +14,6 @@ and wall time is compared only where nothing else runs; the share of processor t
 import argparse
 import io
 import os
-import random
 import resource
 import statistics
 import subprocess
@@ -35,7 +34,7 @@ from PIL import Image as Pillow
 
 WIDTHS = (640, 800, 1024, 1280, 1600, 2048, 2400, 3000, 3600, 4000)
 SIDE, COVERED = 224, 256
-SAMPLED = 60
+TOGETHER = 60
 TARGET_FLOOR, TARGET_LOOP = 0.9, 2.0
 
 
@@ -83,18 +82,19 @@ def floor_s(model: Path, files: list[Path]) -> dict[str, float]:
     Short tries choose the way to decode each photo; then all go, one after the other, so that a moment in which the
     machine is fast is worth no more here than to what is measured beside it.
     """
-    # Drawn, not every so many-th: sizes repeat in the order in which the photos were made.
-    contents = [f.read_bytes() for f in random.Random(0).sample(files, min(SAMPLED, len(files)))]
-    decoders = [fastest_decoder(content) for content in contents]
-    decode = processor_s(lambda: [decoder() for decoder in decoders])
-    scaled = [Scaled(content) for content in contents]
-    resize = processor_s(lambda: [picture.resize() for picture in scaled])
-    tensors = [picture.tensor() for picture in scaled]
-    ways = [Running(model, tensors, rows) for rows in (1, 4)]
-    tries = [[processor_s(way.run) for way in ways] for _ in range(2)]
-    best = int(np.argmin(np.min(tries, axis=0)))
-    run = processor_s(ways[best].run)
-    return {"decode": decode / len(contents), "resize": resize / len(contents), "network": run / ways[best].rows}
+    ways = [Running(model, rows) for rows in (1, 4)]
+    spent = dict.fromkeys(("decode", "resize", "network"), 0.0)
+    best = None
+    for at in range(0, len(files), TOGETHER):
+        contents = [file.read_bytes() for file in files[at : at + TOGETHER]]
+        decoders = [fastest_decoder(content) for content in contents]
+        spent["decode"] += processor_s(lambda decoders=decoders: [decode() for decode in decoders])
+        scaled = [Scaled(content) for content in contents]
+        spent["resize"] += processor_s(lambda scaled=scaled: [picture.resize() for picture in scaled])
+        tensors = [picture.tensor() for picture in scaled]
+        best = best or min(ways, key=lambda way: min(processor_s(way.run, way.ready(tensors)) for _ in range(3)))
+        spent["network"] += processor_s(best.run, best.ready(tensors))
+    return {name: seconds / len(files) for name, seconds in spent.items()}
 
 
 def shrunk(content: bytes) -> dict[str, int]:
@@ -140,18 +140,18 @@ def drafted(content: bytes) -> np.ndarray:
 class Running:
     """The network alone, in one thread, on some rows a call."""
 
-    def __init__(self, model: Path, tensors: list[np.ndarray], rows: int) -> None:
+    def __init__(self, model: Path, rows: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(model / "model.onnx", options, providers=["CPUExecutionProvider"])
-        starts = range(0, len(tensors) - rows + 1, rows)
-        self._batches = [np.ascontiguousarray(np.stack(tensors[i : i + rows])) for i in starts]
         self._name = self._session.get_inputs()[0].name
-        self.rows = len(self._batches) * rows
-        self.run()
+        self._rows = rows
 
-    def run(self) -> None:
-        for batch in self._batches:
+    def ready(self, tensors: list[np.ndarray]) -> list[np.ndarray]:
+        return [np.stack(tensors[at : at + self._rows]) for at in range(0, len(tensors), self._rows)]
+
+    def run(self, batches: list[np.ndarray]) -> None:
+        for batch in batches:
             self._session.run(None, {self._name: batch})
 
 
