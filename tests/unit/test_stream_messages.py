@@ -1,12 +1,17 @@
 """Frames to messages, however the bytes are cut; and what a client says of the frames that go back."""
 
+import tracemalloc
 from itertools import pairwise
 
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from websockets.frames import CloseCode
 from websockets.protocol import CLIENT, Protocol
 
+from foretell.request import Parts
+from foretell.server.streams.fragments import FRAGMENT_BYTES
 from foretell.server.streams.messages import Message, Messages
 
 MESSAGES = st.lists(st.one_of(st.binary(max_size=300), st.text(max_size=100)), max_size=8)
@@ -43,6 +48,59 @@ def test_messages_are_whole_however_they_come(messages, cuts, pings, step):
     if not data:
         assert server.received_bytes == 0
     server.let_go()
+
+
+LONG = FRAGMENT_BYTES + 1
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 4 * LONG), st.booleans()), min_size=1, max_size=4),
+    st.lists(st.integers(0, 4 * LONG), max_size=3),
+    st.booleans(),
+    st.integers(1000, 3 * LONG),
+)
+def test_long_messages_too(sizes, cuts, pings, step):
+    text = np.random.default_rng(0).integers(97, 123, 4 * LONG, np.uint8).tobytes()
+    messages = [text[:size].decode() if is_text else text[-size:] for size, is_text in sizes]
+    data, found, server = memoryview(written(messages, cuts, pings)), [], Messages(8 * LONG)
+    for at in range(0, len(data), step):
+        found += server.read(data[at : at + step])
+    assert [m.content for m in found if m.is_text] == [m.encode() for m in messages if isinstance(m, str)]
+    assert [bytes(m.content) for m in found if not m.is_text] == [m for m in messages if isinstance(m, bytes)]
+    assert not any(isinstance(m.content, Parts) and len(m.content) <= FRAGMENT_BYTES for m in found)
+    server.let_go()
+
+
+def test_a_long_frame_is_never_copied_whole():
+    content = bytes(64 * LONG)
+    data, server, most = memoryview(written([content], [], False)), Messages(1 << 30), 0
+    tracemalloc.start()
+    for at in range(0, len(data), 4096):
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        (message,) = server.read(data[at : at + 4096]) or (None,)
+        most = max(most, tracemalloc.get_traced_memory()[1] - before)
+    tracemalloc.stop()
+    assert most < 4 * FRAGMENT_BYTES
+    assert isinstance(message.content, Parts)
+    assert bytes(message.content) == content
+
+
+@pytest.mark.parametrize("step", [1, 3, 4096])
+@pytest.mark.parametrize("head", [b"\x82\x7f", b"\xc2\xff", b"\x89\xff", b"\x83\xff", b"\x80\xff"])
+def test_a_long_frame_that_must_not_be_is_refused(head, step):
+    data, server = head + LONG.to_bytes(8) + b"abcd" + bytes(LONG), Messages(8 * LONG)
+    for at in range(0, len(data), step):
+        assert server.read(memoryview(data)[at : at + step]) == []
+    sent, is_last = server.outgoing()
+    assert (sent[2:4], is_last) == (b"\x03\xea", True), "a protocol error"
+
+
+def test_fragments_too_long_together_are_refused():
+    data, server = memoryview(written([bytes(3 * LONG)], [LONG + 5], False)), Messages(2 * LONG)
+    for at in range(0, len(data), 4096):
+        assert server.read(data[at : at + 4096]) == []
+    assert server.outgoing()[0][2:4] == b"\x03\xf1"
 
 
 @given(st.binary(max_size=400), st.integers(1, 64))

@@ -19,7 +19,7 @@ from foretell.model.data.table import Prepared
 from foretell.protocol.picture_rows import decode_pictures
 from foretell.protocol.predict_rows import decode_rows
 from foretell.protocol.status import Refused
-from foretell.request import InferRequest, InferResponse
+from foretell.request import InferRequest, InferResponse, Parts
 from foretell.server.doors import Door, Doors
 from foretell.server.pictures import Content, request_of
 from foretell.server.urgency import Urgency
@@ -89,20 +89,21 @@ class Asking:
             return 1, 1  # the frame will be told
         return len(served.instances), served.company
 
-    def ask(self, message: bytes, is_text: bool, request_id: str, done: Done) -> Question:
+    def ask(self, message: bytes | Parts, is_text: bool, request_id: str, done: Done) -> Question:
         """Ask about a frame; `done` is called once, now or later, unless the question is dropped."""
         question = Question(done)
         door: Door | None = None
         try:
             door = self._doors.of(self._model, self._version)
+            text = bytes(message) if is_text else b""  # the same object: a text never comes in parts
             if not is_text:
                 self._see(question, door, [message], request_id)
             elif door.pictures is not None:
-                self._see(question, door, decode_pictures(message, door.pictures.inputs[0].name), request_id)
-            elif len(message) > _BODY_BYTES:
-                self._later(question, door, message, request_id)
+                self._see(question, door, decode_pictures(text, door.pictures.inputs[0].name), request_id)
+            elif len(text) > _BODY_BYTES:
+                self._later(question, door, text, request_id)
             else:
-                self._infer(question, door, decode_rows(message, door.preparation), request_id)
+                self._infer(question, door, decode_rows(text, door.preparation), request_id)
         except ForetellError as error:
             question.settle(door, error)
         except Exception:  # noqa: BLE001 - whatever it is, the server lives on

@@ -13,6 +13,9 @@ from typing import NamedTuple, cast
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import OPEN, SEND_EOF, SERVER, Protocol
 
+from foretell.request import Parts
+from foretell.server.streams.fragments import FRAGMENT_BYTES, Fragments
+
 __all__ = ["Message", "Messages"]
 
 _LOG = logging.getLogger("foretell.server.websocket")
@@ -21,7 +24,8 @@ _LOG = logging.getLogger("foretell.server.websocket")
 class Message(NamedTuple):
     """A whole message."""
 
-    content: bytes
+    content: bytes | Parts
+    """Of text always bytes."""
     is_text: bool
 
 
@@ -36,17 +40,19 @@ class Messages:
     def __init__(self, max_bytes: int) -> None:
         """Start before the first frame; a message is of at most so many bytes."""
         self._framing = Protocol(SERVER, max_size=max_bytes, logger=_LOG)
-        self._message = bytearray()
-        """Of a message in fragments, what has come."""
+        self._fragments = Fragments(max_bytes)
+        self._parts: list[bytes] = []
+        """Of a message in fragments, what has come. It is never joined if it is long: each copy takes its time."""
+        self._small = bytearray()
+        """Fragments behind those, too small to be parts of their own."""
         self._is_text = False
-        self._begun_bytes = 0
         self.frames = 0
         self.has_left = False
 
     @property
     def received_bytes(self) -> int:
-        """Bytes that have come of a message that is not whole; a little more where other frames came with them."""
-        return self._begun_bytes + len(self._message)
+        """Bytes that have come of a message, or a frame, that is not whole; 0: there is none."""
+        return self._fragments.received_bytes
 
     @property
     def is_open(self) -> bool:
@@ -56,11 +62,8 @@ class Messages:
     def read(self, piece: memoryview) -> list[Message]:
         """Take what has come, and return the messages that are whole now."""
         framing = self._framing
-        self._begun_bytes += len(piece)
-        framing.receive_data(piece)  # type: ignore[arg-type] # it is added to a bytearray
+        framing.receive_data(self._fragments.read(piece))
         events = framing.events_received()
-        if events:
-            self._begun_bytes = 0
         self.frames += len(events)
         found: list[Message] = []
         for event in events:
@@ -99,28 +102,51 @@ class Messages:
     def let_go(self) -> None:
         """Break the circle in which the parser holds itself, with the bytes it has not read."""
         self._framing.parser.close()
-        self._message = bytearray()
+        self._taken()
 
     def _joined(self, frame: Frame) -> Message | None:
         """Return the message that ends with a frame."""
         if frame.opcode is Opcode.CLOSE:
             self.has_left = True
-        elif frame.opcode is Opcode.CONT:
-            self._message += frame.data
+        elif frame.opcode in (Opcode.CONT, Opcode.TEXT, Opcode.BINARY):
+            is_first = frame.opcode is not Opcode.CONT
+            if is_first:
+                self._is_text = frame.opcode is Opcode.TEXT
+            if is_first and frame.fin:
+                return self._checked(bytes(frame.data), self._is_text)
+            self._append(frame.data)
             if frame.fin:
-                content, self._message = bytes(self._message), bytearray()
-                return self._checked(content, self._is_text)
-        elif frame.opcode in (Opcode.TEXT, Opcode.BINARY):
-            is_text = frame.opcode is Opcode.TEXT
-            if frame.fin:
-                return self._checked(bytes(frame.data), is_text)
-            self._message, self._is_text = bytearray(frame.data), is_text
+                parts = self._taken()
+                is_long = len(parts) > 1 and not self._is_text
+                return self._checked(Parts(parts) if is_long else b"".join(parts), self._is_text)
         return None
 
-    def _checked(self, content: bytes, is_text: bool) -> Message | None:
+    def _append(self, data: bytes | bytearray | memoryview) -> None:
+        """Take a fragment; small ones are joined, however many there are."""
+        if len(data) < FRAGMENT_BYTES // 2:
+            self._small += data
+            if len(self._small) < FRAGMENT_BYTES:
+                return
+            data = b""
+        self._end_small()
+        if data:
+            self._parts.append(bytes(data))
+
+    def _end_small(self) -> None:
+        if self._small:
+            self._parts.append(bytes(self._small))
+            self._small.clear()
+
+    def _taken(self) -> list[bytes]:
+        """Return the parts, and begin anew."""
+        self._end_small()
+        parts, self._parts = self._parts, []
+        return parts
+
+    def _checked(self, content: bytes | Parts, is_text: bool) -> Message | None:
         if is_text:
             try:
-                content.decode()
+                bytes(content).decode()  # the same object: a text never comes in parts
             except UnicodeDecodeError:
                 self.fail(CloseCode.INVALID_DATA, "message: its text is not UTF-8")
                 return None

@@ -21,7 +21,7 @@ from foretell.metrics import Metrics
 from foretell.model.tasks.predictions import Predictions
 from foretell.protocol.predict_rows import encode_predictions
 from foretell.protocol.status import Refused
-from foretell.request import InferResponse
+from foretell.request import InferResponse, Parts
 from foretell.server.doors import Door
 from foretell.server.logs import log_failure
 from foretell.server.streams.answers import Tag, Tracks, error_message, stale_message, tag_of, told, with_predictions
@@ -58,7 +58,7 @@ class Socket(Protocol):
 class Seen:
     """A message that is a frame, and what became of it."""
 
-    message: bytes
+    message: bytes | Parts
     """Empty once it is asked."""
     is_text: bool
     tag: Tag
@@ -122,12 +122,12 @@ class Stream:
         """Whether answers are owed."""
         return bool(self._pacer.frames.in_flight)
 
-    def take(self, message: bytes, is_text: bool) -> None:
+    def take(self, message: bytes | Parts, is_text: bool) -> None:
         """Take a message: a frame, or the tag of the next one."""
         if self._is_gone or self._is_draining:
             return
         try:
-            tag = tag_of(message) if is_text else None
+            tag = tag_of(bytes(message)) if is_text else None
         except Refused as error:
             self._socket.send(error_message({}, error))
             return

@@ -13,6 +13,7 @@ from typing import Protocol, cast
 
 from websockets.frames import CloseCode
 
+from foretell.request import Parts
 from foretell.server.connection import Desk
 from foretell.server.streams.messages import Messages
 
@@ -36,8 +37,8 @@ _RESERVED_BYTES = 1 << 16
 class Listener(Protocol):
     """Takes the messages of one WebSocket."""
 
-    def take(self, message: bytes, is_text: bool) -> None:
-        """Take a message. Raises nothing."""
+    def take(self, message: bytes | Parts, is_text: bool) -> None:
+        """Take a message; one of text is bytes. Raises nothing."""
         ...
 
     def gone(self) -> None:
