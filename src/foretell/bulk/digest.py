@@ -18,15 +18,14 @@ def model_digest(path: str) -> str:
 
     Raises:
         ConfigError: Nothing is there.
-        LoadError: It is no model.
+        LoadError: It is a folder, and no model.
     """
-    artifact = judge(Path(path))
-    files = [artifact.path]
-    if artifact.path.is_dir():
-        files = sorted(p for p in artifact.path.rglob("*") if p.is_file())
+    given = Path(path)
+    model = given if given.is_file() else judge(given).path
+    files = sorted(p for p in model.rglob("*") if p.is_file()) if model.is_dir() else [model]
     digest = hashlib.sha256()
     for file in files:
         with file.open("rb") as stream:
             content = hashlib.file_digest(stream, "sha256").hexdigest()
-        digest.update(f"{content}  {file.relative_to(artifact.path).as_posix()}\n".encode())
+        digest.update(f"{content}  {file.relative_to(model).as_posix()}\n".encode())
     return digest.hexdigest()

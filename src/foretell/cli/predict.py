@@ -54,13 +54,14 @@ def add(commands: Any, shared: argparse.ArgumentParser) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    from foretell.bulk.memory import keep_memory
+
+    keep_memory()  # first of all: it imports pyarrow
     from foretell.bulk.chunks import CHUNK_ROWS
     from foretell.bulk.job import Interrupted, predict_files
-    from foretell.bulk.memory import keep_memory
     from foretell.model.data.arrow import keep_pandas_out
 
     keep_pandas_out()
-    keep_memory()
     check(args)
     with opened(args) as model:
         if not model.signature.fields:
