@@ -150,9 +150,10 @@ class Generator:
         self._latency = [math.inf] * len(at)
         self._unsent.clear()
         self._done = self._loop.create_future()
-        self._start = self._loop.time()
         gc.collect()
         gc.disable()
+        await asyncio.sleep(0.001)  # uvloop's clock stands still until it looks around again
+        self._start = self._loop.time()
         self._loop.call_soon(self._tick)
         if give_up_at_s < math.inf:
             self._loop.call_later(give_up_at_s, self._unsent.clear)
