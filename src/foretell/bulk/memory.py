@@ -10,18 +10,19 @@ import os
 __all__ = ["keep_memory"]
 
 _PURGE_DELAY = "MIMALLOC_PURGE_DELAY"
+_KEPT_MS = 2_000
 
 
 def keep_memory() -> None:
-    """Import pyarrow so that it takes its memory from mimalloc, where it has that, and keeps what it got.
+    """Import pyarrow so that it takes its memory from mimalloc, where it has that, and keeps what is free for a while.
 
-    Its own choice hands memory back after a moment, and takes it anew, cleared by the system, for each block: nearly
+    Its own choice hands memory back at once, and takes it anew, cleared by the system, for each block: nearly
     half of the time of reading Parquet. The library reads the variable once, when it is loaded, so this does nothing
     where pyarrow is imported already; nor where `ARROW_DEFAULT_MEMORY_POOL` or the variable itself says otherwise.
     """
     if _PURGE_DELAY in os.environ:
         return
-    os.environ[_PURGE_DELAY] = "-1"
+    os.environ[_PURGE_DELAY] = str(_KEPT_MS)
     try:
         import pyarrow as pa
     finally:
