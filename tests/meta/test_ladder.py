@@ -23,6 +23,7 @@ LADDER = [  # lowest first; a package stands for its files, which may import eac
     {"model.estimators", "model.model", "model.relabel"},
     {"model.picture_golden"},
     {"model.load", "model.tensor_proof"},
+    {"model.proving"},
     {"model.convert"},
     {"engine.instance", "engine.limits", "engine.lifecycle", "engine.batch", "engine.scan"},
     {"engine.statistics", "engine.loop", "engine.ticket"},
