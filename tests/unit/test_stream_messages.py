@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from websockets.frames import CloseCode
 from websockets.protocol import CLIENT, Protocol
@@ -59,6 +59,7 @@ LONG = FRAGMENT_BYTES + 1
     st.booleans(),
     st.integers(1000, 3 * LONG),
 )
+@example([(LONG // 2 + 1, False)], [1], False, 1000)  # in a small part and a large one, and short all the same
 def test_long_messages_too(sizes, cuts, pings, step):
     text = np.random.default_rng(0).integers(97, 123, 4 * LONG, np.uint8).tobytes()
     messages = [text[:size].decode() if is_text else text[-size:] for size, is_text in sizes]

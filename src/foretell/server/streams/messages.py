@@ -117,7 +117,7 @@ class Messages:
             self._append(frame.data)
             if frame.fin:
                 parts = self._taken()
-                is_long = len(parts) > 1 and not self._is_text
+                is_long = not self._is_text and sum(map(len, parts)) > FRAGMENT_BYTES
                 return self._checked(Parts(parts) if is_long else b"".join(parts), self._is_text)
         return None
 
